@@ -1,0 +1,36 @@
+//! Finds and runs ptxas. Nothing else depends on its presence.
+
+use einloom_nvptx::ptxas::{Assembled, assemble};
+use std::path::PathBuf;
+
+/// The assembler to use: `EINLOOM_PTXAS`, else `.tools/ptxas` of the working folder, else `ptxas` on the path.
+pub fn find() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("EINLOOM_PTXAS") {
+        return Some(PathBuf::from(path));
+    }
+    let local = PathBuf::from(".tools/ptxas");
+    if local.is_file() {
+        return Some(local);
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join("ptxas"))
+        .find(|file| file.is_file())
+}
+
+/// Assembles PTX with the found ptxas.
+///
+/// # Errors
+/// No ptxas, or its refusal.
+pub fn run(ptx: &str, target: &str) -> Result<Assembled, String> {
+    let ptxas = find().ok_or("no ptxas found; set EINLOOM_PTXAS to its file")?;
+    assemble(&ptxas, ptx, target).map_err(|error| error.to_string())
+}
+
+/// The machine code of PTX.
+///
+/// # Errors
+/// As [`run`].
+pub fn cubin(ptx: &str, target: &str) -> Result<Vec<u8>, String> {
+    run(ptx, target).map(|assembled| assembled.cubin)
+}

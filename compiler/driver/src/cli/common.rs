@@ -1,0 +1,131 @@
+//! What several commands share: loading with messages, devices, choices, errors.
+
+use super::{MessageFormat, Output};
+use crate::data::shapes::{Given, ShapeError, parse};
+use crate::session::{Loaded, Session};
+use einloom_syntax::{Diagnostic, Style};
+use einloom_tile::schedule::Schedule;
+use std::path::Path;
+
+/// An error that ends a command; its text stands after `error: `.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    #[error("{path}: {error}")]
+    Io { path: String, error: std::io::Error },
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+    #[error(transparent)]
+    Compile(#[from] crate::pipeline::CompileError),
+    #[error(transparent)]
+    Tensors(#[from] crate::data::tensors::TensorFileError),
+    #[error(transparent)]
+    Case(#[from] crate::case::CaseError),
+    #[error("{0}")]
+    Other(String),
+}
+
+impl CliError {
+    pub(crate) fn io(path: &Path, error: std::io::Error) -> CliError {
+        CliError::Io {
+            path: path.display().to_string(),
+            error,
+        }
+    }
+}
+
+/// Result of a command: whether everything was in order.
+pub(crate) type CliResult = Result<bool, CliError>;
+
+pub(crate) use crate::case::DeviceArg;
+
+impl std::str::FromStr for DeviceArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<DeviceArg, String> {
+        let number = |n: &str| n.parse::<usize>().ok().filter(|n| *n < 1024);
+        match text.split_once(':') {
+            None if text == "cpu" => Ok(DeviceArg::Cpu),
+            None if text == "cuda" => Ok(DeviceArg::Cuda(0)),
+            Some(("cuda", n)) => number(n)
+                .map(DeviceArg::Cuda)
+                .ok_or_else(|| format!("`{n}` is no device number")),
+            _ => Err("a device is `cpu`, `cuda` or `cuda:N`".to_owned()),
+        }
+    }
+}
+
+/// Parses `--shape` into a map; several occurrences are joined.
+pub(crate) fn given(shapes: &[String]) -> Result<Given, ShapeError> {
+    let mut all = Given::new();
+    for text in shapes {
+        all.extend(parse(text)?);
+    }
+    Ok(all)
+}
+
+/// Prints diagnostics on standard error.
+pub(crate) fn show(session: &Session, diagnostics: &[Diagnostic], output: Output) {
+    if diagnostics.is_empty() {
+        return;
+    }
+    match output.format {
+        MessageFormat::Human => {
+            let style = if output.color { Style::Color } else { Style::Plain };
+            eprintln!(
+                "{}",
+                einloom_syntax::render(diagnostics, session.sources(), style).trim_end()
+            );
+        }
+        MessageFormat::Json => {
+            for diagnostic in diagnostics {
+                eprintln!("{}", session.json(diagnostic));
+            }
+        }
+    }
+}
+
+/// Prints an error on standard error.
+pub(crate) fn report(error: &CliError, output: Output) {
+    match output.format {
+        MessageFormat::Human if output.color => eprintln!("\x1b[1m\x1b[91merror\x1b[0m: {error}"),
+        MessageFormat::Human => eprintln!("error: {error}"),
+        MessageFormat::Json => eprintln!(
+            "{}",
+            serde_json::json!({ "severity": "error", "message": error.to_string() })
+        ),
+    }
+}
+
+/// Loads a spec, shows its messages; `None` if it has errors.
+pub(crate) fn load(session: &mut Session, path: &Path, output: Output) -> Result<Option<Loaded>, CliError> {
+    let loaded = session.load(path).map_err(|error| CliError::io(path, error))?;
+    show(session, &loaded.diagnostics, output);
+    Ok((!einloom_syntax::has_errors(&loaded.diagnostics)).then_some(loaded))
+}
+
+/// Parses `--schedule rows=128,cols=64,warps=4,stages=2,blocks=2,left=registers`; fields that are not given keep the first
+/// candidate's.
+pub(crate) fn schedule(text: &str) -> Result<Schedule, CliError> {
+    let mut schedule = einloom_tile::schedule::candidates().swap_remove(0);
+    for (name, value) in parse(text)? {
+        let number = value
+            .parse::<u32>()
+            .map_err(|_| CliError::Other(format!("schedule: `{value}` is no number")));
+        match name.as_str() {
+            "rows" => schedule.rows = number?,
+            "cols" => schedule.cols = number?,
+            "warps" => schedule.warps = number?,
+            "stages" => schedule.stages = number?,
+            "blocks" => schedule.blocks_per_sm = number?,
+            "left" if value == "registers" || value == "shared" => schedule.left_in_registers = value == "registers",
+            _ => {
+                let known = "rows, cols, warps, stages, blocks, left=registers|shared";
+                return Err(CliError::Other(format!(
+                    "schedule: no field `{name}` = `{value}`; fields: {known}"
+                )));
+            }
+        }
+    }
+    schedule.check().map_err(|error| CliError::Other(error.to_string()))?;
+    Ok(schedule)
+}

@@ -1,0 +1,259 @@
+//! `einloom verify`: every output of every specialisation over several shapes against the f64 evaluator.
+
+use super::common::{CliResult, DeviceArg, given, load};
+use super::compile::select;
+use super::{MessageFormat, Output};
+use crate::accuracy::Accuracy;
+use crate::case::{Case, CaseError, Runner};
+use crate::data::shapes::{self, Given, ShapeError};
+use crate::pipeline;
+use crate::session::{Session, choice_text};
+use clap::Args;
+use einloom_cascade::ir::Cascade;
+use einloom_plan::ir::FusedPlan;
+use einloom_tile::schedule::Schedule;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::path::PathBuf;
+
+#[derive(Args, Debug)]
+pub(crate) struct VerifyArgs {
+    /// Spec files
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Where to run: cpu (the interpreter of tile programs) or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: DeviceArg,
+    /// One shape instead of the default ones, e.g. p=100,m=200; choices and scalars may be given too
+    #[arg(long)]
+    shape: Vec<String>,
+    /// Every legal schedule of a list instead of the default one
+    #[arg(long)]
+    all_schedules: bool,
+    /// One JSON line for each case on standard output
+    #[arg(long)]
+    json: bool,
+    /// Seed of random inputs
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+/// Result of one case.
+struct Outcome {
+    spec: String,
+    choice: String,
+    shape: String,
+    schedule: String,
+    /// Output name and accuracy, or why it did not run.
+    result: Result<Vec<(String, Accuracy)>, CaseError>,
+}
+
+impl Outcome {
+    fn passed(&self) -> bool {
+        self.result
+            .as_ref()
+            .is_ok_and(|outputs| outputs.iter().all(|(_, a)| a.holds()))
+    }
+}
+
+pub(crate) fn verify(args: &VerifyArgs, output: Output) -> CliResult {
+    let given = given(&args.shape)?;
+    let runner = Runner::new(args.device)?;
+    let mut session = Session::new();
+    let (mut passed, mut failed) = (0, 0);
+    let bar = progress(output);
+    for path in &args.files {
+        let loaded = match load(&mut session, path, output) {
+            Ok(Some(loaded)) => loaded,
+            Ok(None) => {
+                failed += 1;
+                continue;
+            }
+            Err(error) => {
+                super::common::report(&error, output);
+                failed += 1;
+                continue;
+            }
+        };
+        let cascades = select(&loaded.cascades, &given)?;
+        let (mut cases, mut bad, mut worst) = (0, 0, 0.0_f64);
+        for cascade in cascades {
+            for outcome in outcomes(&runner, cascade, &given, args, &bar) {
+                cases += 1;
+                bad += usize::from(!outcome.passed());
+                if let Ok(outputs) = &outcome.result {
+                    worst = outputs.iter().map(|(_, a)| a.share()).fold(worst, f64::max);
+                }
+                show(&outcome, args.json, &bar);
+            }
+        }
+        passed += cases - bad;
+        failed += bad;
+        if !args.json {
+            let name = path.display();
+            bar.suspend(|| match bad {
+                0 => println!(
+                    "{name}: {cases} cases, largest error {:.0} % of what is promised",
+                    worst * 100.0
+                ),
+                _ => println!("{name}: {bad} of {cases} cases FAILED"),
+            });
+        }
+    }
+    bar.finish_and_clear();
+    if !args.json {
+        println!("{passed} passed, {failed} failed");
+    }
+    Ok(failed == 0)
+}
+
+fn progress(output: Output) -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if output.format == MessageFormat::Json {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    bar.set_style(ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    bar
+}
+
+fn outcomes(runner: &Runner, cascade: &Cascade, given: &Given, args: &VerifyArgs, bar: &ProgressBar) -> Vec<Outcome> {
+    let outcome = |shape: String, schedule: String, result| Outcome {
+        spec: cascade.name.clone(),
+        choice: choice_text(cascade),
+        shape,
+        schedule,
+        result,
+    };
+    let plan = match pipeline::plan(cascade) {
+        Ok(plan) => plan,
+        Err(error) => return vec![outcome(String::new(), String::new(), Err(error.into()))],
+    };
+    let cases = match symbol_cases(cascade, &plan, given) {
+        Ok(cases) => cases,
+        Err(error) => return vec![outcome(String::new(), String::new(), Err(error.into()))],
+    };
+    let mut all = Vec::new();
+    for (i, symbols) in cases.into_iter().enumerate() {
+        let shape = shape_text(cascade, &symbols);
+        bar.set_message(format!("{} {shape}", cascade.name));
+        bar.tick();
+        let case = match Case::from_symbols(cascade, given, &symbols, args.seed + i as u64) {
+            Ok(case) => case,
+            Err(error) => {
+                all.push(outcome(shape, String::new(), Err(error)));
+                continue;
+            }
+        };
+        for (name, schedules) in schedules(runner, &plan, &case, args.all_schedules) {
+            let result = one(runner, cascade, &plan, schedules, &case, args.seed);
+            all.push(outcome(shape.clone(), name, result));
+        }
+    }
+    all
+}
+
+/// Symbol values of the cases: the given shape, or the default ones.
+fn symbol_cases(cascade: &Cascade, plan: &FusedPlan, given: &Given) -> Result<Vec<Vec<i64>>, ShapeError> {
+    // Names that the cascade does not have are refused, also where the default shapes are taken.
+    let symbols = shapes::symbols(cascade, given, |_| 2)?;
+    let named =
+        |s: &einloom_cascade::ir::Symbol| given.contains_key(&s.name) || given.contains_key(&s.name.to_lowercase());
+    if cascade.symbols.iter().any(named) {
+        return Ok(vec![symbols]);
+    }
+    let (long, streamed) = (pipeline::long_symbols(plan), pipeline::streamed_ranks(plan));
+    Ok(shapes::default_cases(cascade, &long, streamed, 1))
+}
+
+/// Schedules to run a case with: the default (`None`), or every legal one.
+fn schedules(runner: &Runner, plan: &FusedPlan, case: &Case, all: bool) -> Vec<(String, Option<Vec<Schedule>>)> {
+    if !all {
+        return vec![("default".to_owned(), None)];
+    }
+    let shape = crate::case::shape_class(plan, case);
+    let mut found = Vec::new();
+    for candidate in einloom_tile::schedule::candidates() {
+        let list = vec![candidate.clone(); plan.kernels.len()];
+        if pipeline::tile_with(plan.clone(), list.clone(), runner.target(), &shape).is_ok() {
+            found.push((candidate.to_string(), Some(list)));
+        }
+    }
+    found
+}
+
+fn one(
+    runner: &Runner,
+    cascade: &Cascade,
+    plan: &FusedPlan,
+    schedules: Option<Vec<Schedule>>,
+    case: &Case,
+    seed: u64,
+) -> Result<Vec<(String, Accuracy)>, CaseError> {
+    let references = crate::verify::references(cascade, &case.inputs, seed)?;
+    let outputs = runner.run_plan(plan, schedules, case)?;
+    let compare = |((info, reference), tensor): ((&einloom_cascade::ir::Output, &crate::verify::Reference), _)| {
+        (info.name.clone(), reference.compare(tensor))
+    };
+    Ok(cascade
+        .outputs
+        .iter()
+        .zip(&references)
+        .zip(&outputs)
+        .map(compare)
+        .collect())
+}
+
+/// Extents by rank name.
+pub(crate) fn shape_text(cascade: &Cascade, symbols: &[i64]) -> String {
+    let one = |(s, n): (&einloom_cascade::ir::Symbol, &i64)| format!("{}={n}", s.name.to_lowercase());
+    cascade
+        .symbols
+        .iter()
+        .zip(symbols)
+        .map(one)
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+fn show(outcome: &Outcome, json: bool, bar: &ProgressBar) {
+    if json {
+        bar.suspend(|| println!("{}", to_json(outcome)));
+        return;
+    }
+    if outcome.passed() {
+        return;
+    }
+    bar.suspend(|| {
+        let Outcome { spec, choice, shape, schedule, .. } = outcome;
+        println!("FAILED {spec} [{choice}] {shape} schedule {schedule}");
+        match &outcome.result {
+            Err(error) => println!("    {error}"),
+            Ok(outputs) => {
+                for (name, a) in outputs.iter().filter(|(_, a)| !a.holds()) {
+                    println!(
+                        "    {name}: error {:.3e} (naive {:.3e}), largest {:.3e} (naive {:.3e}), wrong kind at {} of {} points",
+                        a.rms, a.naive_rms, a.max, a.naive_max, a.wrong_kind, a.points
+                    );
+                }
+            }
+        }
+    });
+}
+
+fn to_json(outcome: &Outcome) -> serde_json::Value {
+    let outputs: Vec<serde_json::Value> = outcome
+        .result
+        .iter()
+        .flatten()
+        .map(|(name, a)| {
+            serde_json::json!({
+                "output": name, "passed": a.holds(), "points": a.points, "rms": a.rms, "naive_rms": a.naive_rms,
+                "max": a.max, "naive_max": a.naive_max, "relative": a.relative(), "wrong_kind": a.wrong_kind,
+            })
+        })
+        .collect();
+    serde_json::json!({
+        "spec": outcome.spec, "choice": outcome.choice, "shape": outcome.shape, "schedule": outcome.schedule,
+        "passed": outcome.passed(), "outputs": outputs,
+        "error": outcome.result.as_ref().err().map(ToString::to_string),
+    })
+}

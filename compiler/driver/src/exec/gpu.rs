@@ -1,0 +1,148 @@
+//! Runs an artifact on a CUDA device: upload, poisoned outputs, launch, download.
+
+use crate::package::storage;
+use einloom_artifact::{KernelArtifact, ScalarArg, ScalarValue};
+use einloom_cascade::bind::Extents;
+use einloom_cascade::data::{Inputs, Tensor, Values};
+use einloom_cascade::expr::DType;
+use einloom_cascade::ir::Cascade;
+use einloom_cascade::ops::Scalar;
+use einloom_runtime::{
+    Device, DeviceBuffer, DeviceError, LaunchError, Module, PreparedLaunch, Stream, TensorArg, Timing, TimingOptions,
+};
+
+/// Why a GPU run failed.
+#[derive(Debug, thiserror::Error)]
+pub enum GpuError {
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    #[error("output `{0}` came back with a wrong number of bytes")]
+    Download(String),
+}
+
+/// A device with its stream.
+pub struct Gpu {
+    device: Device,
+    stream: Stream,
+}
+
+/// A loaded call: inputs on the device, outputs allocated and poisoned.
+pub struct Call {
+    prepared: PreparedLaunch,
+    outputs: Vec<(String, DType, Vec<usize>, DeviceBuffer)>,
+}
+
+/// A launch that takes longer is taken for hung: the run ends with an error instead of waiting for ever.
+const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Byte that fills outputs before a launch: a NaN in f32, f16 and bf16, a large number in ints.
+const POISON: u8 = 0xff;
+
+impl Gpu {
+    /// Opens device `ordinal`.
+    ///
+    /// # Errors
+    /// No driver, no such device.
+    pub fn open(ordinal: usize) -> Result<Gpu, GpuError> {
+        let device = Device::open(ordinal)?;
+        let mut stream = Stream::new(&device)?;
+        stream.set_timeout(Some(TIMEOUT));
+        Ok(Gpu { device, stream })
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Uploads inputs, allocates outputs, checks the contract.
+    ///
+    /// # Errors
+    /// Whatever the driver or the launch contract refuses.
+    pub fn prepare(
+        &self,
+        artifact: &KernelArtifact,
+        cascade: &Cascade,
+        inputs: &Inputs,
+        extents: &Extents,
+    ) -> Result<Call, GpuError> {
+        let module = Module::load(&self.device, artifact)?;
+        let mut buffers = Vec::new();
+        for (info, tensor) in cascade.inputs.iter().zip(&inputs.tensors) {
+            let bytes = tensor.values.rounded(info.dtype).to_bytes();
+            buffers.push((DeviceBuffer::from_bytes(&self.stream, &bytes)?, tensor.shape.clone()));
+        }
+        let mut outputs = Vec::new();
+        for (info, shape) in cascade.outputs.iter().zip(&extents.outputs) {
+            let shape: Vec<usize> = shape.iter().map(|n| usize::try_from(*n).unwrap_or(0)).collect();
+            let bytes = shape.iter().product::<usize>() * info.dtype.size();
+            let buffer = DeviceBuffer::alloc(&self.device, bytes as u64)?;
+            outputs.push((info.name.clone(), info.dtype, shape, buffer));
+        }
+        let shape64 = |shape: &[usize]| shape.iter().map(|n| *n as u64).collect::<Vec<_>>();
+        let mut args = Vec::new();
+        for (info, (buffer, shape)) in cascade.inputs.iter().zip(&buffers) {
+            args.push(TensorArg::dense(
+                &info.name,
+                buffer,
+                storage(info.dtype),
+                &shape64(shape),
+            ));
+        }
+        for (name, dtype, shape, buffer) in &outputs {
+            args.push(TensorArg::dense(name, buffer, storage(*dtype), &shape64(shape)));
+        }
+        let scalars: Vec<ScalarArg<'_>> = cascade
+            .scalars
+            .iter()
+            .zip(&extents.scalars)
+            .map(|(info, value)| ScalarArg {
+                name: &info.name,
+                value: scalar(info.dtype, *value),
+            })
+            .collect();
+        let prepared = PreparedLaunch::new(&module, &args, &scalars)?;
+        Ok(Call { prepared, outputs })
+    }
+
+    /// Poisons the outputs, launches once, and downloads the outputs.
+    ///
+    /// # Errors
+    /// Launch and device faults.
+    pub fn run(&self, call: &Call) -> Result<Vec<Tensor>, GpuError> {
+        for (.., buffer) in &call.outputs {
+            buffer.fill(&self.stream, POISON)?;
+        }
+        call.prepared.launch(&self.stream)?;
+        self.stream.synchronize()?;
+        let mut tensors = Vec::new();
+        for (name, dtype, shape, buffer) in &call.outputs {
+            let bytes = buffer.to_vec(&self.stream)?;
+            let values = Values::from_bytes(*dtype, &bytes).filter(|v| v.len() == shape.iter().product::<usize>());
+            let values = values.ok_or_else(|| GpuError::Download(name.clone()))?;
+            tensors.push(Tensor::new(shape, values));
+        }
+        Ok(tensors)
+    }
+
+    /// Times launches of a call.
+    ///
+    /// # Errors
+    /// Launch and device faults.
+    pub fn time(&self, call: &Call, options: &TimingOptions) -> Result<Timing, GpuError> {
+        Ok(einloom_runtime::time(&self.stream, options, None, || {
+            call.prepared.launch(&self.stream)
+        })?)
+    }
+}
+
+fn scalar(dtype: DType, value: Scalar) -> ScalarValue {
+    match (dtype, value) {
+        (DType::F32, v) => ScalarValue::F32(v.as_real() as f32),
+        (DType::I64, v) => ScalarValue::I64(v.as_int().unwrap_or(0)),
+        (DType::Bool, v) => ScalarValue::Bool(v.as_bool().unwrap_or(v.as_int() == Some(1))),
+        (_, v) => ScalarValue::I32(v.as_int().unwrap_or(0) as i32),
+    }
+}

@@ -1,0 +1,5 @@
+//! The `einloom` command line.
+
+fn main() -> std::process::ExitCode {
+    einloom::cli::process()
+}

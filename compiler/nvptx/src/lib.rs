@@ -1,0 +1,31 @@
+//! einloom-nvptx: tile programs to LLVM IR to PTX. The only crate that knows LLVM.
+//!
+//! [`emit`] makes one LLVM function of each kernel, checked by LLVM's verifier, and prints the module as IR and as PTX. Emission follows
+//! the distribution of `einloom_tile::ir` literally: every element that a lane holds is one SSA scalar, tiles are unrolled, loops of the
+//! program stay loops. Targets are a closed list ([`Target`]), and everything that LLVM would answer by ending the process is
+//! refused before.
+
+mod copy;
+mod cx;
+mod dot;
+mod emit;
+mod error;
+mod facts;
+mod global;
+mod ix;
+mod kernel;
+mod map;
+mod math;
+mod op;
+pub mod ptxas;
+mod reduce;
+mod scalar_dot;
+mod shared;
+mod stmt;
+mod store_shared;
+mod target;
+mod value;
+
+pub use emit::{Emission, KernelInfo, emit, emit_programs};
+pub use error::EmitError;
+pub use target::Target;

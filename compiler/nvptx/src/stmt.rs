@@ -1,0 +1,201 @@
+//! Statements: structured control flow, and the order of memory operations.
+
+use crate::cx::Effect;
+use crate::error::{Res, invalid};
+use crate::kernel::Kernel;
+use crate::value::Value;
+use einloom_tile::ir::{Elem, LoopValue, Stmt, ValueId};
+use inkwell::IntPredicate;
+use inkwell::basic_block::BasicBlock;
+use inkwell::values::{BasicValue, IntValue, PhiValue};
+
+/// Why a branch cannot fail to build.
+const POSITIONED: &str = "the builder should stand in a block";
+
+impl<'c> Kernel<'_, 'c> {
+    /// Emits statements in order.
+    pub(crate) fn statements(&mut self, body: &[Stmt]) -> Res<()> {
+        body.iter().try_for_each(|stmt| self.statement(stmt))
+    }
+
+    fn statement(&mut self, stmt: &Stmt) -> Res<()> {
+        match stmt {
+            Stmt::Let(id, op) => {
+                let value = self.op(*id, op)?;
+                self.define(*id, value)
+            }
+            Stmt::For {
+                var,
+                lo,
+                hi,
+                carried,
+                body,
+                ..
+            } => self.for_loop(*var, *lo, *hi, carried, body),
+            Stmt::If { cond, body } => self.conditional(*cond, body),
+            Stmt::Store {
+                tensor,
+                index,
+                value,
+                mask,
+            } => self.store(*tensor, index, *value, *mask),
+            Stmt::StoreShared { buffer, stage, value } => self.store_shared(*buffer, *stage, *value),
+            Stmt::CopyAsync { .. } => self.copy_async(stmt),
+            Stmt::Commit => {
+                self.cx.asm("cp.async.commit_group;", "", &[], Effect::Memory);
+                Ok(())
+            }
+            Stmt::Wait(n) => {
+                self.cx
+                    .asm(&format!("cp.async.wait_group {n};"), "", &[], Effect::Memory);
+                Ok(())
+            }
+            Stmt::Barrier => {
+                self.cx.asm("bar.sync 0;", "", &[], Effect::Convergent);
+                Ok(())
+            }
+        }
+    }
+
+    /// Binds a name.
+    pub(crate) fn define(&mut self, id: ValueId, value: Value<'c>) -> Res<()> {
+        match self.values.get_mut(id.index()) {
+            Some(slot) => *slot = Some((value, self.loops.len())),
+            None => return invalid(format!("v{} is not declared", id.0)),
+        }
+        Ok(())
+    }
+
+    fn append_block(&self, name: &str) -> BasicBlock<'c> {
+        self.cx.context.append_basic_block(self.cx.function, name)
+    }
+
+    fn here(&self) -> BasicBlock<'c> {
+        self.cx.builder.get_insert_block().expect(POSITIONED)
+    }
+
+    fn branch(&self, to: BasicBlock<'c>) {
+        self.cx.builder.build_unconditional_branch(to).expect(POSITIONED);
+    }
+
+    fn branch_if(&self, cond: IntValue<'c>, yes: BasicBlock<'c>, no: BasicBlock<'c>) {
+        self.cx
+            .builder
+            .build_conditional_branch(cond, yes, no)
+            .expect(POSITIONED);
+    }
+
+    fn conditional(&mut self, cond: ValueId, body: &[Stmt]) -> Res<()> {
+        let cond = self.scalar_int(cond)?;
+        let (yes, done) = (self.append_block("then"), self.append_block("done"));
+        self.branch_if(cond, yes, done);
+        self.cx.builder.position_at_end(yes);
+        self.statements(body)?;
+        self.branch(done);
+        self.cx.builder.position_at_end(done);
+        Ok(())
+    }
+
+    /// A loop that is tested before its first iteration and then at its end.
+    fn for_loop(&mut self, var: ValueId, lo: ValueId, hi: ValueId, carried: &[LoopValue], body: &[Stmt]) -> Res<()> {
+        let (lo, hi) = (self.scalar_int(lo)?, self.scalar_int(hi)?);
+        let inits = carried.iter().map(|c| self.value(c.init)).collect::<Res<Vec<_>>>()?;
+        let (top, done) = (self.append_block("loop"), self.append_block("done"));
+        let before = self.here();
+        let enter = self.cx.icmp(IntPredicate::SLT, lo, hi);
+        self.branch_if(enter, top, done);
+
+        self.cx.builder.position_at_end(top);
+        let counter = self.cx.builder.build_phi(lo.get_type(), "").expect(POSITIONED);
+        counter.add_incoming(&[(&lo, before)]);
+        let phis = inits.iter().map(|init| self.phis(init, before)).collect::<Vec<_>>();
+        let index = counter.as_basic_value().into_int_value();
+        let seen = self.opaque(index);
+        self.loops.push(before);
+        self.define(
+            var,
+            Value {
+                form: crate::value::Form::Scalar,
+                elem: Elem::I32,
+                lanes: vec![seen.into()],
+            },
+        )?;
+        for (carry, (init, phis)) in carried.iter().zip(inits.iter().zip(&phis)) {
+            let lanes = phis.iter().map(|p| p.as_basic_value()).collect();
+            self.define(
+                carry.param,
+                Value {
+                    form: init.form,
+                    elem: init.elem,
+                    lanes,
+                },
+            )?;
+        }
+        self.statements(body)?;
+        self.loops.pop();
+        let end = self.here();
+        let next = self.cx.iadd(index, index.get_type().const_int(1, false));
+        let again = self.cx.icmp(IntPredicate::SLT, next, hi);
+        counter.add_incoming(&[(&next, end)]);
+        let mut nexts = Vec::new();
+        for (carry, (init, phis)) in carried.iter().zip(inits.iter().zip(&phis)) {
+            let value = self.value(carry.next)?;
+            if value.form != init.form || value.elem != init.elem {
+                return invalid(format!(
+                    "v{} changes its type from one iteration to the next",
+                    carry.param.0
+                ));
+            }
+            for (phi, lane) in phis.iter().zip(&value.lanes) {
+                phi.add_incoming(&[(lane as &dyn BasicValue<'c>, end)]);
+            }
+            nexts.push(value);
+        }
+        self.branch_if(again, top, done);
+
+        self.cx.builder.position_at_end(done);
+        for (carry, (init, next)) in carried.iter().zip(inits.iter().zip(&nexts)) {
+            let phis = self.phis(init, before);
+            for (phi, lane) in phis.iter().zip(&next.lanes) {
+                phi.add_incoming(&[(lane as &dyn BasicValue<'c>, end)]);
+            }
+            let lanes = phis.iter().map(|p| p.as_basic_value()).collect();
+            self.define(
+                carry.result,
+                Value {
+                    form: init.form,
+                    elem: init.elem,
+                    lanes,
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The counter as the body sees it. LLVM's strength reduction would otherwise carry an address of its own for every copy of the
+    /// body through the loop, 32 registers for 16 copies. ptxas drops the move.
+    fn opaque(&self, index: IntValue<'c>) -> IntValue<'c> {
+        let index = self.cx.resize(index, self.cx.i32t());
+        self.cx
+            .asm_value(
+                self.cx.i32t().into(),
+                "mov.b32 $0, $1;",
+                "=r,r",
+                &[index.into()],
+                Effect::Pure,
+            )
+            .into_int_value()
+    }
+
+    /// One phi for each element, with the value that comes from `before`.
+    fn phis(&self, init: &Value<'c>, before: BasicBlock<'c>) -> Vec<PhiValue<'c>> {
+        init.lanes
+            .iter()
+            .map(|lane| {
+                let phi = self.cx.builder.build_phi(lane.get_type(), "").expect(POSITIONED);
+                phi.add_incoming(&[(lane as &dyn BasicValue<'c>, before)]);
+                phi
+            })
+            .collect()
+    }
+}

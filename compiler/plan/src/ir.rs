@@ -1,0 +1,182 @@
+//! The `FusedPlan`: which kernels, and for each the streaming state with *init, absorb, merge, finish*.
+//!
+//! A plan is hardware-free. It owns its `Cascade` (whose arena it extends) and describes each kernel as
+//!
+//! ```text
+//! for every point of `resident` (independent of each other, in any order, in parallel):
+//!     for sweep in sweeps (in order):
+//!         init the sweep's references (-inf) and carries (identity of op)
+//!         for every tile of points of `stream` x `inner` (any disjoint tiling, any order unless `ordered`):
+//!             absorb the tile
+//!         run `emits` at every streamed point (emits read leaves of *earlier* sweeps only)
+//!     run `stores`
+//! ```
+//!
+//! **Absorb.** With reference `r`: `g' = policy(g, max of r.form over live points)`, then for each carry bound to it with coefficient `k`
+//! `B' = B * exp(k (g - g')) + sum over live points of exp(k (form - g')) * streamed`. Without: `B' = op(B, op over live points of streamed)`.
+//! A point is live for a carry iff the carry's `conds` hold.
+//! **Merge** of two partial states: move both to a common reference, then `op`.
+//! **Finish.** Expressions of `stores`, later sweeps and later kernels read the state through leaves ([`LeafDef`]):
+//! a `Carry` leaf is the *stored* accumulator `B` (relative to its reference), a `Reference` leaf is `g`, an `Empty` leaf says whether the
+//! carry or reference absorbed no point. The planner has already rewritten every finish so that scales cancel and empty
+//! rows are guarded; a plan is evaluated literally.
+//!
+//! Variables: a big rank is resident or streamed; local ranks (compile-time extents) appear as `dims` of accumulators and stores (held whole), as
+//! `inner` (reduced together with the stream, e.g. `i` of `m = (c, i)`), or bound inside `Reduce` nodes of expressions (tile-local reductions:
+//! a contraction over `e` is a `Reduce` over a local variable inside `form` or `streamed`).
+
+use einloom_cascade::expr::{ExprId, LeafId, ReduceOp, VarId};
+use einloom_cascade::ir::Cascade;
+
+/// How the reference of an exponential accumulator is chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Policy {
+    /// The exact running maximum of the form.
+    Running,
+    /// The maximum of the first non-empty tile, raised only by the overflow guard.
+    First,
+    /// Raised when the maximum grew by more than 8 in exp2 units.
+    Lazy,
+}
+
+/// A row reference `g` of an exponent (calculus N2).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reference {
+    /// The exponent, a real expression over resident, streamed and inner variables and `dims`.
+    pub form: ExprId,
+    /// Local variables that `g` depends on besides the resident point (usually none).
+    pub dims: Vec<VarId>,
+    /// Local variables reduced together with the stream.
+    pub inner: Vec<VarId>,
+    /// Points that count for the maximum.
+    pub conds: Vec<ExprId>,
+    pub policy: Policy,
+}
+
+/// An accumulator of a sweep.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Carry {
+    /// Short name for reports, e.g. `O.n`.
+    pub name: String,
+    pub op: ReduceOp,
+    /// Local variables of the accumulator (its shape at one resident point), e.g. `f`.
+    pub dims: Vec<VarId>,
+    /// Local variables reduced together with the stream (innermost last).
+    pub inner: Vec<VarId>,
+    pub conds: Vec<ExprId>,
+    /// The factor without the weight; `1` for a plain sum of weights.
+    pub streamed: ExprId,
+    /// Weight `exp(k * (form - g))`: index into the sweep's references and the exact rational `k = (numerator, denominator)`.
+    pub weight: Option<(usize, (i64, i64))>,
+    /// Tiles must be merged in stream order (argmax with ties).
+    pub ordered: bool,
+    /// What the accumulator means, in formula form, for reports.
+    pub meaning: String,
+}
+
+/// Where a value is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// `Cascade::outputs[i]`; coordinates by its `places`.
+    Output(usize),
+    /// `FusedPlan::crossings[i]`.
+    Crossing(usize),
+}
+
+/// Writes `value` at every point of the resident variables and `vars` where `conds` hold, and 0 (outputs) elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Store {
+    pub target: Target,
+    /// Local variables of the written tensor (in an emit the sweep binds the streamed ones).
+    pub vars: Vec<VarId>,
+    pub conds: Vec<ExprId>,
+    pub value: ExprId,
+    /// The target's coordinates: for an output the int expression of each memory dimension, for a crossing each of its dims.
+    pub places: Vec<ExprId>,
+}
+
+/// One loop over streamed ranks.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Sweep {
+    /// Big streamed variables, a loop nest, outermost first; empty for a map kernel (one step).
+    pub stream: Vec<VarId>,
+    pub references: Vec<Reference>,
+    pub carries: Vec<Carry>,
+    pub emits: Vec<Store>,
+}
+
+/// One kernel: a grid of resident points, sweeps in order, final stores.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Kernel {
+    pub name: String,
+    /// Big variables on the grid, outermost first.
+    pub resident: Vec<VarId>,
+    pub sweeps: Vec<Sweep>,
+    pub stores: Vec<Store>,
+}
+
+/// A value written by one kernel and read by a later one (f32 in memory for reals, i32 for ints and bools).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crossing {
+    pub name: String,
+    /// Index variables, outermost first; a reader's leaf has one index expression for each.
+    pub dims: Vec<VarId>,
+    pub kind: einloom_cascade::expr::Kind,
+}
+
+/// What a [`LeafId`] stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeafDef {
+    /// Stored accumulator; leaf indices are positions for the carry's `dims`.
+    Carry { kernel: usize, sweep: usize, carry: usize },
+    /// Stored reference `g`; leaf indices for the reference's `dims`. -inf iff nothing was absorbed.
+    Reference {
+        kernel: usize,
+        sweep: usize,
+        reference: usize,
+    },
+    /// Value read from a crossing tensor; leaf indices for the crossing's dims.
+    Crossing(usize),
+}
+
+/// Line of the *why* report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub kind: EventKind,
+    /// Byte span in the spec where the event comes from, if one definition is to name.
+    pub span: Option<einloom_syntax::span::Span>,
+    pub text: String,
+}
+
+/// Kinds of events, in report order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EventKind {
+    Rule,
+    Carry,
+    Dead,
+    Rejected,
+    Barrier,
+    Domain,
+    Policy,
+}
+
+/// A planned cascade.
+#[derive(Clone, Debug)]
+pub struct FusedPlan {
+    /// The cascade; its arena holds every expression of the plan.
+    pub cascade: Cascade,
+    pub kernels: Vec<Kernel>,
+    pub crossings: Vec<Crossing>,
+    pub leaves: Vec<LeafDef>,
+    /// Sweeps of the cascade as written (FuseMax count) and as planned.
+    pub sweeps_written: u32,
+    pub sweeps: u32,
+    pub why: Vec<Event>,
+}
+
+impl FusedPlan {
+    /// What `leaf` stands for.
+    pub fn leaf(&self, leaf: LeafId) -> LeafDef {
+        self.leaves[leaf.index()]
+    }
+}

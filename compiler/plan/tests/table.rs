@@ -1,0 +1,316 @@
+//! The results table of the calculus: sweeps written, sweeps, kernels, carries and references of each cascade; plan = oracle.
+
+#[path = "common/check.rs"]
+mod check;
+#[path = "common/mini.rs"]
+mod mini;
+
+use einloom_plan::{PlanOptions, plan};
+
+const ATTENTION: &str = "rank p, m, e = 4, f = 3
+in Q[p,e], K[m,e], V[m,f]
+S[p,m] = sum[e](Q[p,e] * K[m,e]) * 0.5 WHERE
+Mx[p] = max[m](S[p,m])
+D[p] = sum[m](exp(S[p,m] - Mx[p]))
+";
+
+fn row(name: &str, text: &str, expected: (u32, u32, usize, usize, usize)) {
+    let cascade = mini::cascade(name, text);
+    let plan = match plan(&cascade, &PlanOptions::default()) {
+        Ok(plan) => plan,
+        Err(errors) => panic!("{name}: {errors:?}"),
+    };
+    let summary = check::summary(&plan);
+    println!("{name}\n{summary}");
+    let error = check::worst(&plan, &cascade);
+    assert!(error < 1e-11, "{name}: error {error}\n{summary}");
+    assert_eq!(check::numbers(&plan), expected, "{name}\n{summary}");
+}
+
+fn attention(domain: &str, rest: &str) -> String {
+    format!("{}{rest}", ATTENTION.replace("WHERE", domain))
+}
+
+const P: &str = "P[p,m] = exp(S[p,m] - Mx[p]) / D[p]\n";
+const O: &str = "out O[p,f] = sum[m](P[p,m] * V[m,f])\n";
+
+#[test]
+fn textbook() {
+    row("textbook", &attention("", &format!("{P}{O}")), (3, 1, 1, 2, 1));
+}
+
+#[test]
+fn causal_with_lse() {
+    let rest = format!("{P}{O}out LSE[p] = log(D[p]) + Mx[p]\n");
+    row("causal", &attention("where m <= p + M - P", &rest), (3, 1, 1, 2, 1));
+}
+
+#[test]
+fn shifted_window_with_empty_rows() {
+    let rest = format!("{P}{O}out LSE[p] = log(D[p]) + Mx[p]\n");
+    row(
+        "window",
+        &attention("where m <= p - 3, m >= p - 5", &rest),
+        (3, 1, 1, 2, 1),
+    );
+}
+
+#[test]
+fn sigmoid() {
+    let text = "rank p, m, e = 4, f = 3
+in Q[p,e], K[m,e], V[m,f]
+S[p,m] = sum[e](Q[p,e] * K[m,e]) where m <= p
+out O[p,f] = sum[m](1. / (1. + exp(-S[p,m])) * V[m,f])";
+    row("sigmoid", text, (1, 1, 1, 1, 0));
+}
+
+#[test]
+fn sink_logit() {
+    let text = "rank p, m, e = 4, f = 3
+in Q[p,e], K[m,e], V[m,f], a[p]
+S[p,m] = sum[e](Q[p,e] * K[m,e]) where m <= p - 2
+Mx[p] = max2(max[m](S[p,m]), a[p])
+D[p] = sum[m](exp(S[p,m] - Mx[p])) + exp(a[p] - Mx[p])
+out O[p,f] = sum[m](exp(S[p,m] - Mx[p]) / D[p] * V[m,f])";
+    row("sink", text, (3, 1, 1, 2, 1));
+}
+
+#[test]
+fn softcap() {
+    let text = attention("", &format!("{P}{O}")).replace("* 0.5", "").replace(
+        "S[p,m] = sum[e](Q[p,e] * K[m,e])",
+        "S[p,m] = 20. * tanh(sum[e](Q[p,e] * K[m,e]) / 20.)",
+    );
+    row("softcap", &text, (3, 1, 1, 2, 0));
+}
+
+#[test]
+fn entropy() {
+    let rest = format!("{P}{O}out H[p] = -sum[m](P[p,m] * log(P[p,m]) where P[p,m] > 0.)\n");
+    row("entropy", &attention("where m <= p", &rest), (3, 1, 1, 3, 1));
+}
+
+#[test]
+fn classes() {
+    let rest = format!(
+        "{P}a[p] = sum[m](P[p,m] * real(sink[m]))
+out O[p,f] = sum[m](select(sink[m] == 1, 0.4 * P[p,m], P[p,m] * (1. + 0.6 * a[p] / (1. - a[p]))) * V[m,f])\n"
+    );
+    let text = attention("where m <= p", &rest).replace("in Q", "in sink[m] : i32\nin Q");
+    row("classes", &text, (4, 1, 1, 4, 1));
+}
+
+#[test]
+fn two_branches() {
+    let text = "rank p, m, e = 4, f = 3
+in Q[p,e], K[m,e], V[m,f], Q2[p,e], K2[m,e]
+S[p,m] = sum[e](Q[p,e] * K[m,e]) where m <= p
+T[p,m] = sum[e](Q2[p,e] * K2[m,e]) where m <= p
+A[p] = max[m](S[p,m])
+B[p] = max[m](T[p,m])
+D[p] = sum[m](exp(S[p,m] - A[p]))
+E[p] = sum[m](exp(T[p,m] - B[p]))
+out O[p,f] = sum[m]((exp(S[p,m] - A[p]) / D[p] - 0.5 * exp(T[p,m] - B[p]) / E[p]) * V[m,f])";
+    row("branches", text, (3, 1, 1, 4, 2));
+}
+
+#[test]
+fn column_sums() {
+    let rest = format!("{P}{O}out C[m] = sum[p](P[p,m])\n");
+    row("columns", &attention("where m <= p", &rest), (4, 2, 2, 3, 1));
+}
+
+#[test]
+fn softmax_over_queries() {
+    let text = "rank p, m, e = 4, f = 3
+in Q[p,e], K[m,e], V[m,f]
+S[p,m] = sum[e](Q[p,e] * K[m,e])
+Mx[m] = max[p](S[p,m])
+D[m] = sum[p](exp(S[p,m] - Mx[m]))
+out O[p,f] = sum[m](exp(S[p,m] - Mx[m]) / D[m] * V[m,f])";
+    row("queries", text, (3, 2, 2, 2, 1));
+}
+
+#[test]
+fn column_sum_fed_back() {
+    let rest = format!(
+        "{P}C[m] = sum[p](P[p,m])
+a[p] = sum[m](P[p,m] where C[m] > tau)
+out O[p,f] = sum[m](select(C[m] > tau, 0.4 * P[p,m], P[p,m] * (1. + 0.6 * a[p] / (1. - a[p]))) * V[m,f])\n"
+    );
+    let text = format!("scalar tau\n{}", attention("where m <= p", &rest));
+    row("fed back", &text, (5, 3, 3, 5, 1));
+}
+
+#[test]
+fn linear_attention() {
+    let text = "rank p, m, e = 4, f = 3
+in Q[p,e], K[m,e], V[m,f]
+S[p,m] = sum[e](Q[p,e] * K[m,e])
+out O[p,f] = sum[m](S[p,m] * V[m,f])";
+    row("linear", text, (1, 1, 2, 1, 0));
+}
+
+#[test]
+fn tanh_of_the_weight() {
+    let rest = format!("{P}out O[p,f] = sum[m](tanh(3. * P[p,m]) * V[m,f])\n");
+    row("tanh", &attention("where m <= p", &rest), (3, 2, 1, 2, 1));
+}
+
+#[test]
+fn threshold_on_the_weight() {
+    let rest = format!("{P}out O[p,f] = sum[m](select(P[p,m] > 0.2, P[p,m], 0.) * V[m,f])\n");
+    row("threshold", &attention("where m <= p", &rest), (3, 2, 1, 2, 1));
+}
+
+#[test]
+fn mean_absolute_deviation() {
+    let text = "rank p, m
+in X[p,m]
+mu[p] = sum[m](X[p,m]) / real(M)
+out Y[p] = sum[m](abs(X[p,m] - mu[p])) / real(M)";
+    row("deviation", text, (2, 2, 1, 2, 0));
+}
+
+#[test]
+fn weights_as_second_output() {
+    let rest = format!("out P[p,m] = exp(S[p,m] - Mx[p]) / D[p]\n{O}");
+    row("emit", &attention("", &rest), (3, 2, 1, 2, 1));
+}
+
+#[test]
+fn powers_and_extrema_of_the_weight() {
+    let rest = format!(
+        "{P}out O[p,f] = sum[m](P[p,m] ^ 2. * V[m,f])
+out R[p] = max[m](P[p,m])
+out I[p] = argmax[m](P[p,m])\n"
+    );
+    row("powers", &attention("", &rest), (3, 1, 1, 4, 1));
+}
+
+#[test]
+fn three_classes_by_label() {
+    let rest = format!(
+        "{P}c[p,z] = sum[m](P[p,m] where lab[m] == z)
+out O[p,f] = sum[m](P[p,m] * c[p,lab[m]] * V[m,f])\n"
+    );
+    let text = attention("", &rest)
+        .replace("f = 3", "f = 3, z = 3")
+        .replace("in Q", "in lab[m] : i32\nin Q");
+    row("labels", &text, (4, 1, 1, 3, 1));
+}
+
+#[test]
+fn weight_linear_in_a_late_vector() {
+    let rest = format!(
+        "{P}u[p,e] = sum[m](P[p,m] * K[m,e])
+out O[p,f] = sum[m](P[p,m] * sum[e](u[p,e] * K[m,e]) * V[m,f])\n"
+    );
+    row("late vector", &attention("", &rest), (4, 1, 1, 3, 1));
+}
+
+#[test]
+fn mean_and_variance_of_values() {
+    let rest = format!(
+        "{P}mu[p,f] = sum[m](P[p,m] * V[m,f])
+out O[p,f] = mu[p,f]
+out W[p,f] = sum[m](P[p,m] * (V[m,f] - mu[p,f]) ^ 2.)\n"
+    );
+    row("moments", &attention("", &rest), (4, 1, 1, 4, 1));
+    let rounded = attention("", &rest).replace("V[m,f]\n", "V[m,f] : bf16\n");
+    row("moments in bf16", &rounded, (4, 2, 1, 3, 1));
+}
+
+#[test]
+fn kurtosis() {
+    let text = "rank p, m
+in X[p,m]
+mu[p] = sum[m](X[p,m]) / real(M)
+v[p] = sum[m]((X[p,m] - mu[p]) ^ 2.) / real(M)
+out Y[p] = sum[m](((X[p,m] - mu[p]) / sqrt(v[p])) ^ 4.) / real(M)
+out Z[p] = max[m](abs(X[p,m] - mu[p])) / sqrt(v[p])";
+    row("kurtosis", text, (3, 1, 1, 7, 0));
+}
+
+#[test]
+fn variance_normalised_gate() {
+    let text = "rank p, m, f = 3
+in X[p,m], V[m,f]
+mu[p] = sum[m](X[p,m]) / real(M)
+v[p] = sum[m]((X[p,m] - mu[p]) ^ 2.) / real(M)
+W[p,m] = exp(-((X[p,m] - mu[p]) ^ 2.) / (2. * v[p]))
+D[p] = sum[m](W[p,m])
+out O[p,f] = sum[m](W[p,m] * V[m,f]) / D[p]";
+    row("gate", text, (3, 2, 1, 5, 1));
+}
+
+#[test]
+fn backward() {
+    let rest = format!(
+        "{P}dP[p,m] = sum[f](G[p,f] * V[m,f])
+delta[p] = sum[m](P[p,m] * dP[p,m])
+T[p,m] = P[p,m] * (dP[p,m] - delta[p])
+out dQ[p,e] = sum[m](T[p,m] * K[m,e])
+out dK[m,e] = sum[p](T[p,m] * Q[p,e])
+out dV[m,f] = sum[p](P[p,m] * G[p,f])\n"
+    );
+    let text = attention("where m <= p", &rest).replace("in Q", "in G[p,f], Q");
+    row("backward", &text, (6, 2, 2, 6, 1));
+}
+
+#[test]
+fn kronecker() {
+    let text = "rank p, m, n, e = 4, f = 3
+in Q[p,e], K[m,e], L[n,e], V[m,f], U[n,f]
+S[p,m,n] = sum[e](Q[p,e] * K[m,e] * L[n,e])
+Mx[p] = max[m,n](S[p,m,n])
+D[p] = sum[m,n](exp(S[p,m,n] - Mx[p]))
+out O[p,f] = sum[m,n](exp(S[p,m,n] - Mx[p]) / D[p] * V[m,f] * U[n,f])";
+    row("kronecker", text, (3, 1, 1, 2, 1));
+}
+
+#[test]
+fn batch_hoisted() {
+    let text = "rank b, p, m, f = 3
+in B[p,m], V[b,m,f]
+Mx[p] = max[m](B[p,m])
+D[p] = sum[m](exp(B[p,m] - Mx[p]))
+out O[b,p,f] = sum[m](exp(B[p,m] - Mx[p]) / D[p] * V[b,m,f])";
+    row("positional", text, (3, 1, 1, 2, 1));
+}
+
+#[test]
+fn temperature_and_row_constant() {
+    let text = "rank p, m, e = 4, f = 3
+in Q[p,e], K[m,e], V[m,f], t[p]
+R[p,m] = sum[e](Q[p,e] * K[m,e])
+S[p,m] = t[p] * (R[p,m] + select(m == 0, 1.5, 0.)) + 900. * t[p]
+Mx[p] = max[m](S[p,m])
+D[p] = sum[m](exp(S[p,m] - Mx[p]))
+out O[p,f] = sum[m](exp(S[p,m] - Mx[p]) / D[p] * V[m,f])";
+    row("temperature", text, (3, 1, 1, 2, 1));
+}
+
+#[test]
+fn landmark() {
+    let text = "rank p, c, i = 3, e = 4, f = 2
+in Q[p,e], K[c,i,e], V[c,i,f]
+S[p,c,i] = sum[e](Q[p,e] * K[c,i,e])
+im[p,c] = max[i](S[p,c,i])
+il[p,c] = sum[i](exp(S[p,c,i] - im[p,c]))
+Oin[p,c,f] = sum[i](exp(S[p,c,i] - im[p,c]) / il[p,c] * V[c,i,f])
+top[p] = max2(max[c,i](S[p,c,i] where c == p // 3), max[c](S[p,c,2] where c < p // 3))
+Z[p] = sum[c,i](exp(S[p,c,i] - top[p]) where c == p // 3) + sum[c](exp(S[p,c,2] - top[p]) where c < p // 3)
+out O[p,f] = sum[c,i](exp(S[p,c,i] - top[p]) / Z[p] * V[c,i,f] where c == p // 3) + sum[c](exp(S[p,c,2] - top[p]) * Oin[p,c,f] / Z[p] where c < p // 3)";
+    row("landmark", text, (3, 1, 1, 4, 2));
+}
+
+#[test]
+fn moments_far_from_zero_keep_their_digits() {
+    let text = "rank p, m
+in X[p,m]
+Y[p,m] = X[p,m] * 0.1 + 100000.
+mu[p] = sum[m](Y[p,m]) / real(M)
+out v[p] = sum[m]((Y[p,m] - mu[p]) ^ 2.) / real(M)";
+    row("anchored", text, (2, 1, 1, 3, 0));
+}

@@ -1,0 +1,13 @@
+//! Where and when: one kernel on tiles, its verifier, interpreter, machine model, schedules, and the lowering from plans.
+//!
+//! Pure: no LLVM, no files, no clock.
+
+pub mod interp;
+pub mod ir;
+pub mod lower;
+pub mod lowered;
+pub mod machine;
+mod pressure;
+pub mod print;
+pub mod schedule;
+pub mod verify;

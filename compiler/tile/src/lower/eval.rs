@@ -1,0 +1,276 @@
+//! Expressions to values: every scalar expression becomes a value of the shape of its variables.
+//!
+//! Arguments are evaluated at their own shapes and broadcast by the operation that joins them, so a row factor costs one
+//! operation a row. Equal operations are shared by the builder.
+
+use super::builder::{Const, scalar};
+use super::context::Ctx;
+use super::error::{LowerError, Result};
+use super::facts::{self, const_int, const_real};
+use super::{Lowerer, TensorKey};
+use crate::ir::{Elem, Op, Type, ValueId};
+use crate::lowered::ScalarSource;
+use einloom_cascade::expr::{DType, Expr, ExprId, Kind, MapOp};
+use einloom_plan::ir::LeafDef;
+
+impl Lowerer<'_> {
+    /// The value of an expression in a context.
+    pub(crate) fn eval(&mut self, ctx: &mut Ctx, id: ExprId) -> Result<ValueId> {
+        if let Some(&value) = ctx.memo.get(&id) {
+            return Ok(value);
+        }
+        let value = self.eval_new(ctx, id)?;
+        ctx.memo.insert(id, value);
+        Ok(value)
+    }
+
+    fn eval_new(&mut self, ctx: &mut Ctx, id: ExprId) -> Result<ValueId> {
+        match self.exprs.get(id).clone() {
+            Expr::Real(bits) => Ok(self.b.real(f64::from_bits(bits))),
+            Expr::Int(i) => Ok(self.b.int(i)),
+            Expr::Bool(t) => Ok(self.b.boolean(t)),
+            Expr::Var(var) => ctx
+                .env
+                .get(&var)
+                .copied()
+                .ok_or_else(|| LowerError::Bug(format!("variable {} is not bound", self.var_name(var)))),
+            Expr::Extent(_) | Expr::Scalar(_) => Ok(self.uniform(id)),
+            Expr::Input(input, index) => {
+                let extents: Vec<ExprId> = self.plan.cascade.inputs[input.index()]
+                    .dims
+                    .iter()
+                    .map(|d| d.extent)
+                    .collect();
+                self.load(ctx, TensorKey::Input(input.index()), &index, &extents)
+            }
+            Expr::Def(def, _) => Err(LowerError::Bug(format!(
+                "the plan still reads the definition {}",
+                self.plan.cascade.defs[def.index()].name
+            ))),
+            Expr::Leaf(leaf, index) => match self.plan.leaf(leaf) {
+                LeafDef::Crossing(c) => {
+                    let extents = self.crossing_extents(c);
+                    self.load(ctx, TensorKey::Crossing(c), &index, &extents)
+                }
+                def => self.state_leaf(ctx, def, &index),
+            },
+            Expr::Map(op, args) => self.eval_map(ctx, id, op, &args),
+            Expr::Select([cond, then, otherwise]) => {
+                let cond = self.eval(ctx, cond)?;
+                let then = self.eval(ctx, then)?;
+                let otherwise = self.eval(ctx, otherwise)?;
+                Ok(self.b.select(cond, then, otherwise))
+            }
+            Expr::Reduce(reduce) => self.reduce(ctx, &reduce),
+        }
+    }
+
+    fn eval_map(&mut self, ctx: &mut Ctx, id: ExprId, op: MapOp, args: &[ExprId]) -> Result<ValueId> {
+        if self.is_uniform_int(id) {
+            return Ok(self.uniform(id));
+        }
+        if op == MapOp::Add && self.kind(id) == Kind::Real {
+            for (product, other) in [(args[0], args[1]), (args[1], args[0])] {
+                if let Some((a, b)) = self.factors_of(product) {
+                    let (a, b) = (self.eval_factor(ctx, a)?, self.eval_factor(ctx, b)?);
+                    let other = self.eval(ctx, other)?;
+                    if self.b.known(a).is_none() || self.b.known(b).is_none() {
+                        return Ok(self.b.fma(a, b, other));
+                    }
+                }
+            }
+        }
+        if let (MapOp::Div, Some(by)) = (op, args.get(1).and_then(|&b| const_real(&self.exprs, b))) {
+            let value = self.eval(ctx, args[0])?;
+            let inverse = self.b.real(1.0 / by);
+            return Ok(self.b.mul(value, inverse));
+        }
+        let mut values = Vec::with_capacity(args.len());
+        for &arg in args {
+            values.push(self.eval(ctx, arg)?);
+        }
+        if op == MapOp::Div {
+            return Ok(self.divide(values[0], values[1]));
+        }
+        if op == MapOp::Pow && self.b.known(values[1]) == Some(Const::Real(2.0)) {
+            return Ok(self.b.mul(values[0], values[0]));
+        }
+        if op == MapOp::Uniform {
+            return Err(LowerError::unsupported("uniform()", "random numbers in a kernel"));
+        }
+        Ok(self.b.map(op, &values))
+    }
+
+    /// `a / b`; a divisor of smaller shape is inverted once.
+    pub(crate) fn divide(&mut self, a: ValueId, b: ValueId) -> ValueId {
+        let (whole, by) = (self.b.join(&[a, b], Elem::F32), self.b.ty(b));
+        if (whole.rows, whole.cols) == (by.rows, by.cols) {
+            return self.b.map(MapOp::Div, &[a, b]);
+        }
+        let one = self.b.real(1.0);
+        let inverse = self.b.map(MapOp::Div, &[one, b]);
+        self.b.mul(a, inverse)
+    }
+
+    /// The two factors of a real product whose sum with something is one fused operation.
+    fn factors_of(&self, id: ExprId) -> Option<(Side, Side)> {
+        match self.exprs.get(id) {
+            Expr::Map(MapOp::Mul, args) => Some((Side::Value(args[0]), Side::Value(args[1]))),
+            Expr::Map(MapOp::Div, args) => {
+                const_real(&self.exprs, args[1]).map(|by| (Side::Value(args[0]), Side::Real(1.0 / by)))
+            }
+            _ => None,
+        }
+    }
+
+    fn eval_factor(&mut self, ctx: &mut Ctx, side: Side) -> Result<ValueId> {
+        match side {
+            Side::Value(id) => self.eval(ctx, id),
+            Side::Real(x) => Ok(self.b.real(x)),
+        }
+    }
+
+    pub(crate) fn kind(&self, id: ExprId) -> Kind {
+        facts::kind(self.plan, &self.exprs, id)
+    }
+
+    /// Whether an expression is an int over extents, scalars and constants alone.
+    fn is_uniform_int(&self, id: ExprId) -> bool {
+        match self.exprs.get(id) {
+            Expr::Int(_) | Expr::Extent(_) => true,
+            Expr::Scalar(s) => facts::dtype_kind(self.plan.cascade.scalars[s.index()].dtype) == Kind::Int,
+            Expr::Map(op, args) => {
+                matches!(
+                    op,
+                    MapOp::Add
+                        | MapOp::Sub
+                        | MapOp::Mul
+                        | MapOp::IDiv
+                        | MapOp::IMod
+                        | MapOp::Min
+                        | MapOp::Max
+                        | MapOp::Neg
+                ) && args.iter().all(|&a| self.is_uniform_int(a))
+            }
+            _ => false,
+        }
+    }
+
+    /// A scalar parameter for an expression over extents and scalars.
+    pub(crate) fn uniform(&mut self, id: ExprId) -> ValueId {
+        if let Some(i) = const_int(&self.exprs, id) {
+            return self.b.int(i);
+        }
+        // Expressions that the lowering itself made are computed in the kernel from the plan's own.
+        if id.index() >= self.plan.cascade.exprs.len()
+            && let Expr::Map(op, args) = self.exprs.get(id).clone()
+        {
+            let args: Vec<ValueId> = args.iter().map(|&a| self.uniform(a)).collect();
+            return self.b.map(op, &args);
+        }
+        let (source, elem) = match self.exprs.get(id) {
+            Expr::Scalar(s) => {
+                let elem = match self.plan.cascade.scalars[s.index()].dtype {
+                    DType::I64 => Elem::I64,
+                    dtype if facts::dtype_kind(dtype) == Kind::Real => Elem::F32,
+                    _ => Elem::I32,
+                };
+                (ScalarSource::Scalar(*s), elem)
+            }
+            _ => (ScalarSource::Extent(id), Elem::I32),
+        };
+        let index = self.param(source, elem);
+        let value = self.b.emit(Op::Param(index), scalar(elem));
+        match self.exprs.get(id) {
+            Expr::Scalar(s) if self.plan.cascade.scalars[s.index()].dtype == DType::Bool => {
+                let zero = self.b.int(0);
+                self.b.map(MapOp::Ne, &[value, zero])
+            }
+            _ if elem == Elem::I64 => self.b.cast(value, Elem::I32),
+            _ => value,
+        }
+    }
+
+    /// Elements of a tensor, 0 at coordinates outside of it.
+    pub(crate) fn load(
+        &mut self,
+        ctx: &mut Ctx,
+        key: TensorKey,
+        index: &[ExprId],
+        extents: &[ExprId],
+    ) -> Result<ValueId> {
+        let mut values = Vec::with_capacity(index.len());
+        let mut mask = None;
+        for (&id, &extent) in index.iter().zip(extents) {
+            let value = self.eval(ctx, id)?;
+            values.push(value);
+            let check = self.index_check(ctx, id, value, extent);
+            mask = self.b.and(mask, check);
+        }
+        let dtype = self.dtype_of(key);
+        let elem = match dtype {
+            DType::F32 | DType::F16 | DType::BF16 => Elem::F32,
+            DType::I64 => Elem::I64,
+            DType::Bool => Elem::Bool,
+            DType::I32 | DType::I16 | DType::I8 | DType::U8 => Elem::I32,
+        };
+        let tensor = self.tensor(key);
+        let all: Vec<ValueId> = values.iter().copied().chain(mask).collect();
+        let ty = Type {
+            partial: false,
+            ..self.b.join(&all, elem)
+        };
+        let value = self.b.emit(
+            Op::Load {
+                tensor,
+                index: values,
+                mask,
+            },
+            ty,
+        );
+        Ok(if elem == Elem::I64 {
+            self.b.cast(value, Elem::I32)
+        } else {
+            value
+        })
+    }
+
+    /// Whether an index is a coordinate of the dimension's own rank.
+    pub(crate) fn is_coordinate(&self, id: ExprId, extent: ExprId) -> bool {
+        match self.exprs.get(id) {
+            Expr::Var(var) => self
+                .plan
+                .cascade
+                .vars
+                .get(var.index())
+                .is_some_and(|v| v.extent == extent),
+            _ => false,
+        }
+    }
+
+    /// The condition that an index is inside of its dimension, where that is not certain.
+    pub(crate) fn index_check(&mut self, ctx: &Ctx, id: ExprId, value: ValueId, extent: ExprId) -> Option<ValueId> {
+        if let Expr::Var(var) = self.exprs.get(id)
+            && self.is_coordinate(id, extent)
+        {
+            return ctx.valid.get(var).copied();
+        }
+        if let (Some(i), Some(n)) = (self.b.known_int(value), const_int(&self.exprs, extent))
+            && (0..n).contains(&i)
+        {
+            return None;
+        }
+        let zero = self.b.int(0);
+        let extent = self.uniform(extent);
+        let low = self.b.map(MapOp::Le, &[zero, value]);
+        let high = self.b.map(MapOp::Lt, &[value, extent]);
+        self.b.and(Some(low), Some(high))
+    }
+}
+
+/// A factor of a fused multiply-add.
+#[derive(Clone, Copy)]
+enum Side {
+    Value(ExprId),
+    Real(f64),
+}

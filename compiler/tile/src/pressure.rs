@@ -1,0 +1,194 @@
+//! An estimate of the registers of a thread: the widest point of liveness, by the costs of the fragment layout.
+//!
+//! Constants and lanes cost nothing (they are formed where they are used), and so do tiles that are elementwise functions
+//! of vectors alone; bools live in predicates that are formed beside their use. The operands of an elementwise operation make room for its result element by element. What a
+//! target needs besides (addresses, fragments of shared operands) is the caller's margin.
+
+use crate::ir::{Elem, Ix, LoopValue, Op, Stmt, TileProgram, Type, ValueId};
+use crate::lower::arguments;
+use std::collections::BTreeSet;
+
+/// Registers of a lane for a value of this type.
+pub(crate) fn cost(program: &TileProgram, ty: Type) -> u64 {
+    let size = |axis: crate::ir::AxisId| u64::from(program.axes[axis.index()].size);
+    let fragments = ty.rows.map(|a| (size(a) / 16 / u64::from(program.warps.max(1))).max(1));
+    let words = match (fragments, ty.cols) {
+        (Some(rows), Some(c)) => rows * (size(c) / 8) * 4,
+        (Some(rows), None) => rows * 2,
+        (None, Some(c)) => size(c) / 8 * 2,
+        (None, None) => 1,
+    };
+    match ty.elem {
+        Elem::F16 | Elem::BF16 => words.div_ceil(2),
+        Elem::I64 => words * 2,
+        Elem::Bool => 0,
+        Elem::F32 | Elem::I32 => words,
+    }
+}
+
+struct Pressure {
+    /// Cost of each value; 0 for what is formed where it is used.
+    costs: Vec<u64>,
+    peak: u64,
+}
+
+/// The estimate for a whole program.
+pub(crate) fn estimate(program: &TileProgram) -> u64 {
+    let mut costs: Vec<u64> = program.values.iter().map(|&ty| cost(program, ty)).collect();
+    free_values(program, &program.body, &mut costs);
+    let mut pressure = Pressure { costs, peak: 0 };
+    let mut live = BTreeSet::new();
+    pressure.block(&program.body, &mut live);
+    pressure.peak
+}
+
+/// Marks values that are formed where they are used.
+fn free_values(program: &TileProgram, stmts: &[Stmt], costs: &mut [u64]) {
+    for stmt in stmts {
+        match stmt {
+            Stmt::Let(v, Op::Real(_) | Op::Int(_) | Op::Lane | Op::Param(_) | Op::Grid(_)) => costs[v.index()] = 0,
+            Stmt::Let(v, op @ (Op::Math(..) | Op::Cast(_))) => {
+                let is_tile = |v: &ValueId| {
+                    let ty = program.values[v.index()];
+                    ty.rows.is_some() && ty.cols.is_some()
+                };
+                if is_tile(v) && arguments(op).iter().all(|a| !is_tile(a) || costs[a.index()] == 0) {
+                    costs[v.index()] = 0;
+                }
+            }
+            Stmt::For { body, .. } | Stmt::If { body, .. } => free_values(program, body, costs),
+            _ => {}
+        }
+    }
+}
+
+impl Pressure {
+    fn note(&mut self, live: &BTreeSet<ValueId>) {
+        let now = live.iter().map(|v| self.costs[v.index()]).sum();
+        self.peak = self.peak.max(now);
+    }
+
+    /// Walks backwards; `live` is what is needed after the block, then what is needed before it.
+    fn block(&mut self, stmts: &[Stmt], live: &mut BTreeSet<ValueId>) {
+        for stmt in stmts.iter().rev() {
+            match stmt {
+                Stmt::Let(v, op) => {
+                    live.insert(*v);
+                    self.note(live);
+                    live.remove(v);
+                    live.extend(arguments(op));
+                }
+                Stmt::For {
+                    carried, body, lo, hi, ..
+                } => self.for_loop(carried, body, [*lo, *hi], live),
+                Stmt::If { cond, body } => {
+                    self.block(body, live);
+                    live.insert(*cond);
+                }
+                Stmt::Store { index, value, mask, .. } => {
+                    live.extend(index.iter().copied().chain([*value]).chain(*mask));
+                }
+                Stmt::StoreShared { stage, value, .. } => live.extend([*value].into_iter().chain(*stage)),
+                Stmt::CopyAsync {
+                    stage,
+                    index,
+                    col0,
+                    valid,
+                    ..
+                } => {
+                    live.extend(*stage);
+                    index.iter().chain([col0]).chain(valid).for_each(|i| ix_values(i, live));
+                }
+                Stmt::Commit | Stmt::Wait(_) | Stmt::Barrier => {}
+            }
+            self.note(live);
+        }
+    }
+
+    fn for_loop(&mut self, carried: &[LoopValue], body: &[Stmt], bounds: [ValueId; 2], live: &mut BTreeSet<ValueId>) {
+        for c in carried {
+            live.remove(&c.result);
+        }
+        let outside: BTreeSet<ValueId> = live.clone();
+        // Whatever the body reads from outside is needed until its last iteration ends.
+        let mut reads = BTreeSet::new();
+        reads_of(body, &mut reads);
+        let mut defined = BTreeSet::new();
+        defined_in(body, &mut defined);
+        defined.extend(carried.iter().map(|c| c.param));
+        let mut inside: BTreeSet<ValueId> = reads.difference(&defined).copied().collect();
+        inside.extend(&outside);
+        let kept = inside.clone();
+        inside.extend(carried.iter().map(|c| c.next));
+        self.note(&inside);
+        self.block(body, &mut inside);
+        *live = kept;
+        live.extend(carried.iter().map(|c| c.init));
+        live.extend(bounds);
+    }
+}
+
+fn ix_values(ix: &Ix, live: &mut BTreeSet<ValueId>) {
+    match ix {
+        Ix::Value(v) => {
+            live.insert(*v);
+        }
+        Ix::Map(_, list) | Ix::Gather(_, list) => list.iter().for_each(|i| ix_values(i, live)),
+        Ix::Const(_) | Ix::Lane => {}
+    }
+}
+
+fn reads_of(stmts: &[Stmt], reads: &mut BTreeSet<ValueId>) {
+    for stmt in stmts {
+        match stmt {
+            Stmt::Let(_, op) => reads.extend(arguments(op)),
+            Stmt::For {
+                carried, body, lo, hi, ..
+            } => {
+                reads.extend([*lo, *hi]);
+                reads.extend(carried.iter().flat_map(|c| [c.init, c.next]));
+                reads_of(body, reads);
+            }
+            Stmt::If { cond, body } => {
+                reads.insert(*cond);
+                reads_of(body, reads);
+            }
+            Stmt::Store { index, value, mask, .. } => {
+                reads.extend(index.iter().copied().chain([*value]).chain(*mask));
+            }
+            Stmt::StoreShared { stage, value, .. } => reads.extend([*value].into_iter().chain(*stage)),
+            Stmt::CopyAsync {
+                stage,
+                index,
+                col0,
+                valid,
+                ..
+            } => {
+                reads.extend(*stage);
+                index
+                    .iter()
+                    .chain([col0])
+                    .chain(valid)
+                    .for_each(|i| ix_values(i, reads));
+            }
+            Stmt::Commit | Stmt::Wait(_) | Stmt::Barrier => {}
+        }
+    }
+}
+
+fn defined_in(stmts: &[Stmt], defined: &mut BTreeSet<ValueId>) {
+    for stmt in stmts {
+        match stmt {
+            Stmt::Let(v, _) => {
+                defined.insert(*v);
+            }
+            Stmt::For { var, carried, body, .. } => {
+                defined.insert(*var);
+                defined.extend(carried.iter().flat_map(|c| [c.param, c.result]));
+                defined_in(body, defined);
+            }
+            Stmt::If { body, .. } => defined_in(body, defined),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Schedules: how one kernel is cut into tiles. Data, checked against a machine model; a default for every kernel.
+
+use crate::ir::{Elem, TileProgram};
+use crate::lower::LowerError;
+use crate::machine::MachineModel;
+use einloom_cascade::expr::DType;
+use einloom_plan::ir::FusedPlan;
+
+/// Tiles and resources of one kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// Rows of a tile, a multiple of 16 * warps.
+    pub rows: u32,
+    /// Streamed points of a tile, a multiple of 16. Kernels with tile-local reductions use whole blocks instead.
+    pub cols: u32,
+    pub warps: u32,
+    /// Tiles of every streamed operand in shared memory, 1 to 4: one is computed on, the others are on their way.
+    pub stages: u32,
+    /// Blocks that should fit one multiprocessor.
+    pub blocks_per_sm: u32,
+    /// Keep resident left operands of matrix dots in registers instead of shared memory.
+    pub left_in_registers: bool,
+}
+
+/// What the compiler may assume about the tensors that the kernel will be launched with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShapeClass {
+    /// Guaranteed alignment in bytes of base and strides of every input: 16, 8, 4, 2 or 1.
+    pub input_align: Vec<u32>,
+    /// The same for outputs.
+    pub output_align: Vec<u32>,
+    /// Expected extents of the cascade's symbols, where known: they guide defaults and never correctness.
+    pub extents: Vec<Option<i64>>,
+}
+
+impl ShapeClass {
+    /// The class in which every tensor has the same alignment and no extent is known.
+    pub fn aligned(plan: &FusedPlan, align: u32) -> Self {
+        ShapeClass {
+            input_align: vec![align; plan.cascade.inputs.len()],
+            output_align: vec![align; plan.cascade.outputs.len()],
+            extents: vec![None; plan.cascade.symbols.len()],
+        }
+    }
+}
+
+/// Bytes of an element in memory.
+pub fn dtype_bytes(dtype: DType) -> u32 {
+    match dtype {
+        DType::I64 => 8,
+        DType::F32 | DType::I32 => 4,
+        DType::F16 | DType::BF16 | DType::I16 => 2,
+        DType::I8 | DType::U8 | DType::Bool => 1,
+    }
+}
+
+/// Bytes of an element in registers and shared memory.
+pub fn elem_bytes(elem: Elem) -> u64 {
+    match elem {
+        Elem::F32 | Elem::I32 => 4,
+        Elem::I64 => 8,
+        Elem::F16 | Elem::BF16 => 2,
+        Elem::Bool => 1,
+    }
+}
+
+/// Schedules in the order in which the default is looked for: the first that fits the kernel and the machine is taken.
+pub fn candidates() -> Vec<Schedule> {
+    // Rows, columns, warps, stages, blocks a multiprocessor. 128 x 64 with 32 rows a warp halves the shared memory
+    // traffic of the right operands; the rest trade size for shared memory and registers.
+    const SHAPES: [(u32, u32, u32, u32, u32); 16] = [
+        (128, 64, 4, 2, 2),
+        (128, 48, 4, 2, 2),
+        (128, 128, 8, 2, 1),
+        (64, 96, 4, 2, 2),
+        (64, 64, 4, 2, 2),
+        (64, 48, 4, 2, 2),
+        (64, 64, 4, 2, 1),
+        (64, 48, 4, 2, 1),
+        (64, 32, 4, 2, 1),
+        (128, 64, 8, 2, 1),
+        (64, 64, 4, 1, 1),
+        (64, 32, 4, 1, 1),
+        (64, 16, 4, 1, 1),
+        (32, 32, 2, 2, 1),
+        (32, 16, 2, 1, 1),
+        (16, 16, 1, 1, 1),
+    ];
+    let one = |(rows, cols, warps, stages, blocks_per_sm)| Schedule {
+        rows,
+        cols,
+        warps,
+        stages,
+        blocks_per_sm,
+        left_in_registers: false,
+    };
+    SHAPES.into_iter().map(one).collect()
+}
+
+impl std::fmt::Display for Schedule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Schedule {
+            rows,
+            cols,
+            warps,
+            stages,
+            blocks_per_sm,
+            left_in_registers,
+        } = self;
+        write!(
+            f,
+            "{rows}x{cols} tiles, {warps} warps, {stages} stages, {blocks_per_sm} blocks/SM"
+        )?;
+        if *left_in_registers {
+            write!(f, ", left operands in registers")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Schedule {
+    /// Checks the fields by themselves.
+    ///
+    /// # Errors
+    /// Names the field and its limits.
+    pub fn check(&self) -> Result<(), LowerError> {
+        let fail = |text: String| Err(LowerError::Schedule(text));
+        if !matches!(self.warps, 1 | 2 | 4 | 8 | 16) {
+            return fail(format!("warps is {}, must be 1, 2, 4, 8 or 16", self.warps));
+        }
+        if self.rows == 0 || !self.rows.is_multiple_of(16 * self.warps) || self.rows > 512 {
+            return fail(format!(
+                "rows is {}, must be a multiple of 16 * warps = {} up to 512",
+                self.rows,
+                16 * self.warps
+            ));
+        }
+        if self.cols == 0 || !self.cols.is_multiple_of(16) || self.cols > 512 {
+            return fail(format!("cols is {}, must be a multiple of 16 up to 512", self.cols));
+        }
+        if self.stages == 0 || self.stages > 4 {
+            return fail(format!("stages is {}, must be 1 to 4", self.stages));
+        }
+        if self.blocks_per_sm == 0 || self.blocks_per_sm > 16 {
+            return fail(format!("blocks_per_sm is {}, must be 1 to 16", self.blocks_per_sm));
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of shared memory of a program.
+pub fn shared_bytes(program: &TileProgram) -> u64 {
+    let size = |axis: crate::ir::AxisId| u64::from(program.axes[axis.index()].size);
+    program
+        .buffers
+        .iter()
+        .map(|b| size(b.rows) * size(b.cols) * elem_bytes(b.elem) * u64::from(b.stages))
+        .sum()
+}
+
+/// Registers that a thread needs at the widest point of the program, besides addresses and operand fragments.
+pub fn register_estimate(program: &TileProgram) -> u64 {
+    crate::pressure::estimate(program)
+}
+
+/// Registers for addresses of copies and fragments, fragments in flight and loop control. Calibrated on the examples: ptxas 13.0
+/// spilled nothing up to 168 registers of values, and something in most programs from 176.
+const REGISTER_MARGIN: u64 = 87;
+
+/// Checks a lowered program against the machine.
+///
+/// # Errors
+/// Names the limit that is passed, with the numbers.
+pub fn validate(program: &TileProgram, machine: &MachineModel) -> Result<(), LowerError> {
+    let shared = shared_bytes(program);
+    let limit = |limit: &str, have: u64, most: u64| {
+        Err(LowerError::Limit {
+            limit: limit.to_owned(),
+            have,
+            most,
+        })
+    };
+    if shared > machine.shared_per_block {
+        return limit("shared memory of a block in bytes", shared, machine.shared_per_block);
+    }
+    let blocks = u64::from(program.blocks_per_sm);
+    if (shared + machine.shared_reserved) * blocks > machine.shared_per_sm {
+        return limit(
+            &format!("shared memory of {blocks} blocks in bytes"),
+            (shared + machine.shared_reserved) * blocks,
+            machine.shared_per_sm,
+        );
+    }
+    let threads = u64::from(program.warps) * 32 * blocks;
+    if threads > machine.threads_per_sm {
+        return limit(&format!("threads of {blocks} blocks"), threads, machine.threads_per_sm);
+    }
+    let budget = (machine.registers_per_sm / threads.max(1)).min(machine.registers_per_thread);
+    let need = register_estimate(program) + REGISTER_MARGIN;
+    if need > budget {
+        return limit("registers of a thread (estimate)", need, budget);
+    }
+    Ok(())
+}

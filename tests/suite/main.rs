@@ -1,0 +1,35 @@
+//! The test suite of einloom: one binary, one module for each kind of test. Where the variable of `cli::AS_CLI` is set, the
+//! binary is the command line itself, so that tests can start it.
+
+mod cli;
+mod examples;
+mod fuzz;
+mod golden;
+mod manual;
+mod messages;
+mod ptxas;
+mod tidy;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+fn main() -> ExitCode {
+    if std::env::var_os(einloom_tests::cli::AS_CLI).is_some() {
+        return einloom::cli::process();
+    }
+    let arguments = Arguments::from_args();
+    let groups = [
+        ("cli", cli::tests()),
+        ("examples", examples::tests()),
+        ("fuzz", fuzz::tests()),
+        ("golden", golden::tests()),
+        ("manual", manual::tests()),
+        ("messages", messages::tests()),
+        ("ptxas", ptxas::tests()),
+        ("tidy", tidy::tests()),
+    ];
+    let label = |(group, tests): (&str, Vec<Trial>)| tests.into_iter().map(move |test| test.with_kind(group)).collect();
+    let tests: Vec<Trial> = groups.into_iter().flat_map::<Vec<Trial>, _>(label).collect();
+    libtest_mimic::run(&arguments, tests).exit_code()
+}
