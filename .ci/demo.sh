@@ -27,9 +27,13 @@ step run "$spec" --device cpu
 step verify "$spec" --device cpu
 
 echo
-if nvidia-smi -L >/dev/null 2>&1; then
+gpu=$(nvidia-smi --id=0 --query-gpu=name,compute_cap --format=csv,noheader 2>/dev/null) || gpu=
+case "${gpu##*, }" in
+[89].[0-9] | [1-9][0-9].[0-9])
+    echo "on $gpu:"
     step verify "$spec" --device cuda:0
     step bench "$spec" --device cuda:0
-else
-    echo "skipped the run on a GPU: nvidia-smi finds none here"
-fi
+    ;;
+"") echo "skipped the run on a GPU: nvidia-smi finds none here" ;;
+*) echo "skipped the run on a GPU: $gpu, and kernels need compute capability 8.0" ;;
+esac

@@ -7,14 +7,17 @@ use einloom_tests::{Outcome, golden, repo};
 use libtest_mimic::Trial;
 
 /// The commands, each with its section in the manual.
-const COMMANDS: [&str; 8] = [
+const COMMANDS: [&str; 11] = [
     "check",
     "fmt",
     "explain",
     "compile",
+    "pack",
+    "snapshot",
     "run",
     "verify",
     "bench",
+    "tune",
     "completions",
 ];
 
@@ -30,6 +33,11 @@ pub(crate) fn tests() -> Vec<Trial> {
         Trial::test("cli::impossible_shapes", impossible_shapes),
         Trial::test("cli::broken_tensor_files", broken_tensor_files),
         Trial::test("cli::unknown_target", unknown_target),
+        Trial::test("cli::specialisation_is_named", specialisation_is_named),
+        Trial::test("cli::codes_are_explained", codes_are_explained),
+        Trial::test("cli::layouts", layouts),
+        Trial::test("cli::nothing_grows_without_bound", nothing_grows_without_bound),
+        Trial::test("cli::promises", promises),
         Trial::test("cli::missing_gpu_or_driver", missing_gpu_or_driver),
     ];
     for command in COMMANDS {
@@ -309,4 +317,122 @@ fn unknown_target() -> Outcome {
 /// A device that is not there is said to be missing. Machines with that many GPUs do not exist.
 fn missing_gpu_or_driver() -> Outcome {
     refused(&["run", "dsl-examples/full.ein", "--device", "cuda:1000"], &[])
+}
+
+/// A command that takes one specialisation of several says which, and names the others.
+fn specialisation_is_named() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let spec =
+        "cascade s\nrank p, m, e = 16 | 32\nconst T = f32 | f16\nin  X[p,m,e] : T\nout Y[p,e] : f32 = sum[m](X)\n";
+    std::fs::write(folder.path().join("s.ein"), spec)?;
+    for command in ["run", "explain"] {
+        let said = einloom_in(folder.path(), [command, "s.ein", "--shape", "T=f16"]);
+        said.expect(0)?;
+        let note = "note: specialisation e=16, T=f16 of 2 is taken; --shape names another: e=32, T=f16\n";
+        assert!(said.stderr.contains(note), "{command}: {}", said.stderr);
+        let said = einloom_in(folder.path(), [command, "s.ein", "--shape", "T=f16,e=32"]);
+        assert!(!said.expect(0)?.stderr.contains("note"), "{command}: {}", said.stderr);
+    }
+    Ok(())
+}
+
+fn codes_are_explained() -> Outcome {
+    let said = einloom(["explain", "E0301"]);
+    assert_eq!(said.expect(0)?.stdout, einloom_syntax::Code::E0301.explain());
+    Ok(())
+}
+
+/// Every layout of memory that the interpreter holds, and the refusal of the one that it does not.
+fn layouts() -> Outcome {
+    let spec = "dsl-examples/causal.ein";
+    let shape = "b=2,p=70,m=130,h=4,g=2,e=64,T=bf16";
+    let said = einloom([
+        "verify",
+        spec,
+        "--shape",
+        shape,
+        "--layout",
+        "dense,padded,permuted,unaligned",
+    ]);
+    assert!(
+        said.expect(0)?.stdout.ends_with("4 passed, 0 failed\n"),
+        "{}",
+        said.stdout
+    );
+    let said = einloom(["verify", spec, "--shape", shape, "--layout", "huge"]);
+    assert!(said.expect(1)?.stdout.contains("needs a GPU"), "{}", said.stdout);
+    Ok(())
+}
+
+/// Random inputs keep a promise of a known form; one that they break is named.
+fn promises() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let spec = |promise: &str| {
+        format!("cascade s\nrank p, m\nin  X[p,m], g[m] : f32\nassume {promise}\nout Y[p] : f32 = sum[m](X * log(g))\n")
+    };
+    std::fs::write(folder.path().join("kept.ein"), spec("g > 0.5 and M mod 3 == 0"))?;
+    let said = einloom_in(folder.path(), ["verify", "kept.ein"]);
+    assert!(
+        said.expect(0)?.stdout.ends_with(" passed, 0 failed\n"),
+        "{}",
+        said.stdout
+    );
+    std::fs::write(folder.path().join("broken.ein"), spec("g * X > 0"))?;
+    let said = einloom_in(folder.path(), ["verify", "broken.ein"]);
+    let named = "break the promise `assume 0.0 < g[m] * X[p,m]`";
+    assert!(said.expect(1)?.stdout.contains(named), "{}", said.stdout);
+    std::fs::write(folder.path().join("never.ein"), spec("M mod 4 == 7"))?;
+    let said = einloom_in(folder.path(), ["verify", "never.ein"]);
+    assert!(
+        said.expect(1)?.stdout.contains("give one with --shape"),
+        "{}",
+        said.stdout
+    );
+    Ok(())
+}
+
+/// Outputs, scalars and files that would take all memory are refused before it is asked for.
+fn nothing_grows_without_bound() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text);
+    write(
+        "outer.ein",
+        "cascade outer\nrank p, m\nin  X[p], Z[m] : f32\nin  n : i32\nout Y[p,m] : f32 = X * Z + n\n",
+    )?;
+    write(
+        "import.ein",
+        "import \"/dev/zero\"\ncascade a\nrank p\nin  X[p] : f32\nout Y[p] : f32 = X\n",
+    )?;
+    let cases: [(&[&str], &str); 8] = [
+        (
+            &["run", "outer.ein", "--shape", "p=1000000,m=1000000"],
+            "4000008000000 bytes",
+        ),
+        (
+            &["run", "outer.ein", "--shape", "p=30000,m=30000"],
+            "the interpreter holds",
+        ),
+        (
+            &["run", "outer.ein", "--shape", "n=99999999999"],
+            "`n` = `99999999999` is no value of type i32",
+        ),
+        (
+            &["run", "outer.ein", "--shape", "n=2.5"],
+            "`n` = `2.5` is no value of type i32",
+        ),
+        (&["check", "/dev/zero"], "E0106"),
+        (&["check", "import.ein"], "E0106"),
+        (&["run", "outer.ein", "--input", "/dev/zero"], "not a regular file"),
+        (&["explain", "E9999"], "no message has the code `E9999`"),
+    ];
+    for (args, words) in cases {
+        let said = einloom_in(folder.path(), args);
+        said.expect(1)?;
+        if !said.stderr.contains(words) {
+            return Err(format!("einloom {}: no `{words}` in:\n{}", args.join(" "), said.stderr).into());
+        }
+    }
+    let said = einloom_in(folder.path(), ["run", "outer.ein", "--shape", "p=0,m=3"]);
+    assert!(!said.expect(0)?.stdout.contains("NaN"), "{}", said.stdout);
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! The test suite of einloom: one binary, one module for each kind of test. Where the variable of `cli::AS_CLI` is set, the
 //! binary is the command line itself, so that tests can start it.
 
+mod ahead;
 mod cli;
 mod examples;
 mod fuzz;
@@ -9,6 +10,7 @@ mod manual;
 mod messages;
 mod ptxas;
 mod tidy;
+mod tuning;
 
 use std::process::ExitCode;
 
@@ -20,6 +22,7 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::from_args();
     let groups = [
+        ("ahead", ahead::tests()),
         ("cli", cli::tests()),
         ("examples", examples::tests()),
         ("fuzz", fuzz::tests()),
@@ -28,6 +31,7 @@ fn main() -> ExitCode {
         ("messages", messages::tests()),
         ("ptxas", ptxas::tests()),
         ("tidy", tidy::tests()),
+        ("tuning", tuning::tests()),
     ];
     let label = |(group, tests): (&str, Vec<Trial>)| tests.into_iter().map(move |test| test.with_kind(group)).collect();
     let tests: Vec<Trial> = groups.into_iter().flat_map::<Vec<Trial>, _>(label).collect();

@@ -11,6 +11,7 @@
 //!
 //! A comment `<!-- plan: 2 sweeps, 1 kernel; words -->` before a spec says what its plan has, and words of its report.
 
+mod errors;
 mod examples;
 mod fences;
 mod gallery;
@@ -22,5 +23,6 @@ pub(crate) fn tests() -> Vec<Trial> {
     let mut tests = examples::tests();
     tests.extend(gallery::tests());
     tests.extend(tables::tests());
+    tests.extend(errors::tests());
     tests
 }

@@ -198,7 +198,7 @@ fn real1(op: MapOp, x: f64) -> Result<Scalar, MathError> {
         _ => return Err(MathError::Kinds(op)),
     };
     // 2^63 is the first f64 beyond i64.
-    if rounded >= -9_223_372_036_854_775_808.0 && rounded < 9_223_372_036_854_775_808.0 {
+    if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&rounded) {
         Ok(Scalar::Int(rounded as i64))
     } else {
         Err(MathError::Overflow(op))

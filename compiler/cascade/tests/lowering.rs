@@ -1,4 +1,5 @@
 //! From text to cascade: the printed form of every example that this edition supports, the refusals of the others.
+#![allow(clippy::disallowed_methods, reason = "the specs are files")]
 
 mod common;
 

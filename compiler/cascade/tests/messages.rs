@@ -5,7 +5,7 @@ mod common;
 use common::lower_text;
 
 /// Each name is that of its snapshot.
-const CASES: [(&str, &str); 51] = [
+const CASES: [(&str, &str); 57] = [
     (
         "e0201_unknown_name",
         "rank p, m, e\nin  Q[p,e], K[m,e] : f32\nout S[p,m] : f32 = Qx * K",
@@ -17,6 +17,10 @@ const CASES: [(&str, &str); 51] = [
     (
         "e0202_twice",
         "rank p\nin  x[p] : f32\ny[p] = x + 1\ny[p] = x + 2\nout z[p] : f32 = y",
+    ),
+    (
+        "e0202_local",
+        "rank p\nin  x[p] : f32\ndef f[p](y) {\n    y = y * y\n    exp = 3\n    a = y\n    a = y + 1\n    return sum[p](a)\n}\nout O[p] : f32 = f[p](x) + x",
     ),
     ("e0202_function_name", "rank p\nin  exp[p] : f32\nout z[p] : f32 = 1"),
     (
@@ -32,6 +36,10 @@ const CASES: [(&str, &str); 51] = [
         "rank p = M, m = P\nin  x[p,m] : f32\nout O[p,m] : f32 = x",
     ),
     (
+        "e0204_part",
+        "rank p, h = (g, r)\nin  x[p] : f32\nout O[p,h] : f32 = x + g",
+    ),
+    (
         "e0206_no_rank",
         "rank b, h, p, m\nin  x[b,h,p] : f32\nin  y[m] : f32\nout O[b,h,p] : f32 = x[m := 0]\nout Y[m] : f32 = y",
     ),
@@ -42,6 +50,10 @@ const CASES: [(&str, &str); 51] = [
     (
         "e0207_parameter",
         "rank p\nin  x[p] : f32\ndef f[m](y) = y[m]\nout O[p] : f32 = f[p](x)",
+    ),
+    (
+        "e0207_local_list",
+        "rank p\nin  x[p] : f32\ndef f[p](y) {\n    a[p] = y * y\n    b[n = 3] = y\n    return sum[p](a + b)\n}\nout O[p] : f32 = f[p](x) + x",
     ),
     (
         "e0208_no_name",
@@ -71,6 +83,14 @@ const CASES: [(&str, &str); 51] = [
     (
         "e0212_extent",
         "rank p, w = n[0]\nin  n[p] : i32\nin  x[p] : f32\nout O[p,w] : f32 = x + n",
+    ),
+    (
+        "e0212_local_extent",
+        "rank p\nin  x[p] : f32\nin  n[p] : i32\ndef f[p](y, n) {\n    rank w = n[0]\n    rank u = n[p := 0]\n    rank v = P where P > 2\n    return sum[w](y[p := w])\n}\nout O[p] : f32 = f[p](x, n) + x",
+    ),
+    (
+        "e0212_part",
+        "rank p, v = (a, w), w = n[0]\nin  n[p] : i32\nin  x[p,v] : f32\nout O[p,w] : f32 = sum[a](x)",
     ),
     ("e0213_no_output", "cascade nothing\nrank p\nin  x[p] : f32\ny[p] = x"),
     (
@@ -129,6 +149,10 @@ const CASES: [(&str, &str); 51] = [
     (
         "e0601_new_value",
         "rank p\nin  K[p] : f32\nK' = K + 1\nout O[p] : f32 = K",
+    ),
+    (
+        "e0601_local",
+        "rank p\nin  x[p] : f32\ndef f(y) {\n    z' = y\n    return y\n}\nout O[p] : f32 = f(x)",
     ),
     (
         "e0602_outer",

@@ -1,7 +1,7 @@
 //! One case: a cascade with inputs; and the runner that executes cases on a device.
 
 use crate::data::shapes::{self, Given, ShapeError};
-use crate::data::{random, tensors::TensorFileError};
+use crate::data::{promises, random, tensors::TensorFileError};
 use crate::exec::cpu::{self, CpuError};
 use crate::exec::gpu::{Gpu, GpuError};
 use crate::pipeline::{self, CompileError};
@@ -41,12 +41,20 @@ pub enum CaseError {
     },
     #[error("the file has no tensor for any input of the spec; it has: {0}")]
     NoInput(String),
+    #[error(
+        "the inputs and outputs of this shape take {bytes} bytes; the interpreter holds {limit}, a GPU more (--device)"
+    )]
+    Interpreted { bytes: u128, limit: u128 },
+    #[error("the layout `huge` needs a GPU: its tensors span more than 2^31 elements")]
+    Huge,
     #[error("{0}")]
     Evaluate(#[from] einloom_cascade::eval::EvalError),
 }
 
-/// Largest size of all inputs of a case that is made up here.
-const MAX_BYTES: u128 = 64 << 30;
+/// Largest size of all inputs and outputs of a case.
+const MAX_BYTES: u128 = 16 << 30;
+/// The same in the interpreter, which holds several copies of 4 bytes an element or more.
+const MAX_INTERPRETED: u128 = 1 << 30;
 
 /// A cascade's inputs and extents.
 #[derive(Clone, Debug)]
@@ -59,13 +67,13 @@ impl Case {
     /// Random inputs for the given shape; extents that are not given are `default`.
     ///
     /// # Errors
-    /// Names or values that do not fit, extents that the cascade's checks refuse, more than 64 GiB.
+    /// Names or values that do not fit, extents that the cascade's checks refuse, more than 16 GiB.
     pub fn from_shape(cascade: &Cascade, given: &Given, default: i64, seed: u64) -> Result<Case, CaseError> {
         let symbols = shapes::symbols(cascade, given, |_| default)?;
         Case::from_symbols(cascade, given, &symbols, seed)
     }
 
-    /// Random inputs for values of all symbols.
+    /// Random inputs for values of all symbols, which keep the promises of the cascade where that can be arranged.
     ///
     /// # Errors
     /// As [`Case::from_shape`].
@@ -82,11 +90,12 @@ impl Case {
             .into());
         }
         let mut inputs = random::inputs(cascade, &shapes, seed);
-        for (slot, scalar) in inputs.scalars.iter_mut().zip(scalars) {
+        for (slot, scalar) in inputs.scalars.iter_mut().zip(&scalars) {
             if scalar.is_some() {
-                *slot = scalar;
+                *slot = *scalar;
             }
         }
+        promises::keep(cascade, symbols, &mut inputs, |i| scalars[i].is_none());
         Case::bound(cascade, inputs)
     }
 
@@ -132,8 +141,35 @@ impl Case {
     }
 
     fn bound(cascade: &Cascade, inputs: Inputs) -> Result<Case, CaseError> {
-        let extents = bind(cascade, &inputs.shapes(), &inputs.scalars).map_err(|e| ShapeError::Bind(e.to_string()))?;
-        Ok(Case { inputs, extents })
+        let shapes = inputs.shapes();
+        let extents = bind(cascade, &shapes, &inputs.scalars).map_err(|e| ShapeError::Bind(e.to_string()))?;
+        let case = Case { inputs, extents };
+        let (bytes, limit) = (case.bytes(cascade), MAX_BYTES);
+        if bytes > limit {
+            return Err(ShapeError::TooLarge { bytes, limit }.into());
+        }
+        Ok(case)
+    }
+
+    /// Bytes of all inputs and outputs.
+    fn bytes(&self, cascade: &Cascade) -> u128 {
+        let inputs = shapes::bytes(cascade, &self.inputs.shapes());
+        inputs.saturating_add(shapes::output_bytes(cascade, &self.extents.outputs))
+    }
+
+    /// Whether the interpreter can hold the case.
+    ///
+    /// # Errors
+    /// It is too large.
+    pub fn fits_interpreter(&self, cascade: &Cascade) -> Result<(), CaseError> {
+        let bytes = self.bytes(cascade);
+        if bytes > MAX_INTERPRETED {
+            return Err(CaseError::Interpreted {
+                bytes,
+                limit: MAX_INTERPRETED,
+            });
+        }
+        Ok(())
     }
 }
 
@@ -190,6 +226,9 @@ impl Runner {
         schedules: Option<Vec<Schedule>>,
         case: &Case,
     ) -> Result<Vec<Tensor>, CaseError> {
+        if matches!(self, Runner::Cpu) {
+            case.fits_interpreter(&plan.cascade)?;
+        }
         let shape = shape_class(plan, case);
         let tiled = match schedules {
             Some(schedules) => pipeline::tile_with(plan.clone(), schedules, self.target(), &shape)?,
@@ -209,6 +248,11 @@ impl Runner {
 
 /// What the shapes of a case guarantee: 16-byte alignment of every stride, or less.
 pub fn shape_class(plan: &FusedPlan, case: &Case) -> ShapeClass {
+    class_of_shapes(plan, &case.inputs.shapes(), &case.extents)
+}
+
+/// As [`shape_class`], from the shapes of the inputs alone.
+pub fn class_of_shapes(plan: &FusedPlan, shapes: &[Vec<i64>], extents: &Extents) -> ShapeClass {
     let cascade = &plan.cascade;
     let align = |dtype: DType, shape: &[i64]| {
         let size = dtype.size() as i64;
@@ -221,18 +265,17 @@ pub fn shape_class(plan: &FusedPlan, case: &Case) -> ShapeClass {
         [16, 8, 4, 2, 1].into_iter().find(|a| width % a == 0).unwrap_or(1) as u32
     };
     let mut class = ShapeClass::aligned(plan, 16);
-    let shapes = case.inputs.shapes();
-    for ((slot, info), shape) in class.input_align.iter_mut().zip(&cascade.inputs).zip(&shapes) {
+    for ((slot, info), shape) in class.input_align.iter_mut().zip(&cascade.inputs).zip(shapes) {
         *slot = align(info.dtype, shape);
     }
     for ((slot, info), shape) in class
         .output_align
         .iter_mut()
         .zip(&cascade.outputs)
-        .zip(&case.extents.outputs)
+        .zip(&extents.outputs)
     {
         *slot = align(info.dtype, shape);
     }
-    class.extents = case.extents.symbols.iter().map(|n| Some(*n)).collect();
+    class.extents = extents.symbols.iter().map(|n| Some(*n)).collect();
     class
 }

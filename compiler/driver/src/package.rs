@@ -5,7 +5,7 @@
 
 use einloom_artifact::{
     Capability, Dim, DimExpr, DimRef, ExtentSource, ExtentSym, KernelArg, KernelArtifact, KernelDesc, Manifest,
-    PtxVersion, Role, ScalarParam, ScalarType, Target, TensorParam,
+    PtxVersion, Role, ScalarParam, ScalarType, Swizzle, Target, TensorMap, TensorParam,
 };
 use einloom_cascade::expr::{DType, Expr, ExprId, Kind, MapOp};
 use einloom_cascade::ir::{Cascade, MemDim};
@@ -36,6 +36,9 @@ pub struct EmittedKernel {
 
 /// Largest extent that a kernel may take as a 32-bit argument.
 const MAX_EXTENT_32: u64 = (1 << 31) - 1;
+
+/// Alignment in bytes that a tensor map needs of base and outer strides.
+const MAP_ALIGN: u32 = 16;
 
 /// Builds the artifact of one specialisation.
 ///
@@ -68,6 +71,7 @@ pub fn package(
     for kernel in kernels {
         p.constrain(kernel, &mut tensors);
     }
+    p.checks()?;
     let descs = kernels
         .iter()
         .zip(emitted)
@@ -97,6 +101,10 @@ pub fn package(
 fn ptx_version(ptx: &str) -> Option<PtxVersion> {
     let line = ptx.lines().find(|line| line.starts_with(".version"))?;
     line.split_whitespace().nth(1)?.parse().ok()
+}
+
+fn names(extents: &[ExtentSym]) -> Vec<String> {
+    extents.iter().map(|extent| extent.name.clone()).collect()
 }
 
 fn symbols(cascade: &Cascade) -> Vec<ExtentSym> {
@@ -197,17 +205,68 @@ impl Packager<'_> {
 
     /// What a kernel demands of its tensors: contiguity, base alignment, stride multiples.
     fn constrain(&self, kernel: &LoweredKernel, tensors: &mut [TensorParam]) {
-        for (source, info) in kernel.tensors.iter().zip(&kernel.program.tensors) {
+        let maps = &kernel.program.maps;
+        for (i, (source, info)) in kernel.tensors.iter().zip(&kernel.program.tensors).enumerate() {
             let param = &mut tensors[self.tensor_index(*source)];
             let size = param.dtype.size();
-            let multiple = (u64::from(info.align) / size).max(1);
-            param.align = param.align.max(info.align);
-            param.innermost_contiguous |= info.contiguous;
+            let mapped = maps.iter().any(|map| map.tensor.index() == i);
+            let align = if mapped { info.align.max(MAP_ALIGN) } else { info.align };
+            let multiple = (u64::from(align) / size).max(1);
+            param.align = param.align.max(align);
+            param.innermost_contiguous |= info.contiguous || mapped;
             let outer = param.dims.len().saturating_sub(1);
             for dim in &mut param.dims[..outer] {
                 dim.stride_multiple = dim.stride_multiple.max(multiple);
             }
         }
+    }
+
+    /// What must hold at launch, `H = G * R`, as extents that admit nothing but 0: the distance of the two sides.
+    fn checks(&mut self) -> Result<(), PackageError> {
+        let cascade = &self.plan.cascade;
+        for check in &cascade.checks {
+            let Expr::Map(MapOp::Eq, sides) = cascade.exprs.get(check.cond) else {
+                return Err(PackageError::Extent(check.message.clone()));
+            };
+            let &[left, right] = &sides[..] else {
+                return Err(PackageError::Extent(check.message.clone()));
+            };
+            let (left, right) = (self.dim(left, &check.message)?, self.dim(right, &check.message)?);
+            let (extents, scalars) = (
+                names(&self.extents),
+                cascade.scalars.iter().map(|s| s.name.clone()).collect::<Vec<_>>(),
+            );
+            let text = |side: &DimExpr| side.display(&extents, &scalars).to_string();
+            let name = format!("{} - {}", text(&left), text(&right));
+            let apart = |a: &DimExpr, b: &DimExpr| Box::new(DimExpr::Sub(Box::new(a.clone()), Box::new(b.clone())));
+            let source = ExtentSource::Expr(DimExpr::Max(apart(&left, &right), apart(&right, &left)));
+            if self.extents.iter().any(|known| known.name == name) {
+                continue;
+            }
+            self.extents.push(ExtentSym {
+                name,
+                source,
+                min: 0,
+                max: 0,
+                multiple_of: 1,
+            });
+        }
+        Ok(())
+    }
+
+    /// The descriptors of a kernel's box copies.
+    fn maps(&self, kernel: &LoweredKernel) -> Vec<TensorMap> {
+        let map = |map: &einloom_tile::ir::TensorMap| {
+            let info = &kernel.program.tensors[map.tensor.index()];
+            TensorMap {
+                tensor: self.tensor_index(kernel.tensors[map.tensor.index()]),
+                row_dim: map.row_dim,
+                rows: map.rows,
+                inner: (TensorMap::INNER_BYTES / storage(info.dtype).size()) as u32,
+                swizzle: Swizzle::B128,
+            }
+        };
+        kernel.program.maps.iter().map(map).collect()
     }
 
     fn tensor_index(&self, source: TensorSource) -> usize {
@@ -241,6 +300,7 @@ impl Packager<'_> {
                 }
             });
         }
+        args.extend((0..program.maps.len()).map(KernelArg::Map));
         let mut blocks = DimExpr::Const(1);
         for dim in &program.grid {
             let extent = self.grid(&dim.extent, kernel)?;
@@ -252,7 +312,9 @@ impl Packager<'_> {
         Ok(KernelDesc {
             entry: emitted.entry.clone(),
             args,
+            maps: self.maps(kernel),
             grid: [blocks, DimExpr::Const(1), DimExpr::Const(1)],
+            persistent: program.persistent().then_some(program.blocks_per_sm.max(1)),
             block: emitted.threads,
             dynamic_shared: emitted.dynamic_shared,
             min_blocks: program.blocks_per_sm,

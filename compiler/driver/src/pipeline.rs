@@ -131,6 +131,22 @@ pub fn compile(cascade: &Cascade, target: &str, align: u32) -> Result<Compiled, 
     emit(tile(plan, target, &shape)?, target)
 }
 
+/// Lowers by the given schedules, or by the default ones.
+///
+/// # Errors
+/// As [`tile`] and [`tile_with`].
+pub fn tile_by(
+    plan: FusedPlan,
+    schedules: Option<Vec<Schedule>>,
+    target: &str,
+    shape: &ShapeClass,
+) -> Result<Tiled, CompileError> {
+    match schedules {
+        Some(schedules) => tile_with(plan, schedules, target, shape),
+        None => tile(plan, target, shape),
+    }
+}
+
 /// As [`compile`], by one schedule for all kernels.
 ///
 /// # Errors

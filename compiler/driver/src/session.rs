@@ -4,6 +4,7 @@ use einloom_cascade::ir::Cascade;
 use einloom_cascade::lower::{Choices, lower, specialisations};
 use einloom_syntax::ast::{File, StmtKind};
 use einloom_syntax::{Diagnostic, SourceId, SourceMap, parse};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Source files seen so far.
@@ -40,7 +41,7 @@ impl Session {
     /// # Errors
     /// The file itself cannot be read; everything else is a diagnostic.
     pub fn load(&mut self, path: &Path) -> std::io::Result<Loaded> {
-        let bytes = std::fs::read(path)?;
+        let bytes = read(path)?;
         Ok(self.load_bytes(&path.display().to_string(), &bytes, path.parent()))
     }
 
@@ -111,7 +112,7 @@ impl Session {
                 continue;
             }
             seen.push(path.clone());
-            match std::fs::read(&path) {
+            match read(&path) {
                 Ok(bytes) => {
                     let (_, imported, found) = self.parse(&path.display().to_string(), &bytes);
                     diagnostics.extend(found);
@@ -146,6 +147,13 @@ impl Session {
     }
 }
 
+/// The bytes of a source file, but no more than are needed to refuse one that is too large: a path may name a device.
+pub fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(2 << 20).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// The text of a specialisation's choices, e.g. `e=128, T=bf16`; empty without choices.
 pub fn choice_text(cascade: &Cascade) -> String {
     cascade
@@ -154,6 +162,17 @@ pub fn choice_text(cascade: &Cascade) -> String {
         .map(|(name, value)| format!("{name}={value}"))
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+/// File stem of a specialisation: the name alone where there is only one.
+pub fn choice_stem(cascade: &Cascade, specialisations: usize) -> String {
+    let mut stem = cascade.name.clone();
+    if specialisations > 1 {
+        for (name, value) in &cascade.choices {
+            stem.push_str(&format!("-{name}{value}"));
+        }
+    }
+    stem
 }
 
 /// Type of a specialisation key, re-exported for callers that lower one specialisation.

@@ -22,7 +22,7 @@ pub struct Reference {
 pub const SAMPLES: usize = 384;
 
 /// Above this many evaluated terms, outputs are sampled instead of evaluated whole.
-const WHOLE_LIMIT: u128 = 20_000_000;
+const WHOLE_LIMIT: u128 = 60_000_000;
 
 /// Reference values of every output for these inputs. Outputs that are too expensive to evaluate whole are sampled at
 /// [`SAMPLES`] seeded points (corners and random ones).

@@ -22,6 +22,7 @@ fn run() -> Result<(), String> {
             stages,
             blocks_per_sm,
             left_in_registers: false,
+            specialised: None,
         }),
         _ => None,
     };

@@ -10,16 +10,15 @@ use crate::global::dtype_bytes;
 use crate::kernel::Kernel;
 use crate::shared::Layout;
 use einloom_cascade::expr::MapOp;
-use einloom_tile::ir::{BufferId, Ix, Stmt, TensorId, ValueId};
+use einloom_tile::ir::{BufferId, Ix, Stmt, TensorId};
 use inkwell::IntPredicate;
 use inkwell::values::{IntValue, PointerValue};
 
 /// A copy, and how threads share it.
-struct Copy<'a> {
+struct Copy<'a, 'c> {
     layout: Layout,
-    /// Position of the buffer, for names of invariants.
-    buffer: BufferId,
-    stage: Option<ValueId>,
+    /// Shared address of the stage.
+    base: IntValue<'c>,
     tensor: TensorId,
     index: &'a [Ix],
     col0: &'a Ix,
@@ -32,6 +31,16 @@ struct Copy<'a> {
     wide: u32,
     /// Rows that all threads cover at once.
     tall: u32,
+}
+
+/// Rows to copy, as in [`Stmt::CopyAsync`].
+pub(crate) struct Rows<'a> {
+    pub(crate) buffer: BufferId,
+    pub(crate) tensor: TensorId,
+    pub(crate) index: &'a [Ix],
+    pub(crate) col0: &'a Ix,
+    pub(crate) valid: Option<&'a Ix>,
+    pub(crate) cols: u32,
 }
 
 impl<'c> Kernel<'_, 'c> {
@@ -49,14 +58,31 @@ impl<'c> Kernel<'_, 'c> {
         else {
             return invalid("a copy should be a copy");
         };
+        let base = self.stage_base(*buffer, *stage)?;
+        let rows = Rows {
+            buffer: *buffer,
+            tensor: *tensor,
+            index,
+            col0,
+            valid: valid.as_ref(),
+            cols: *cols,
+        };
+        self.copy_rows(base, self.program.warps * 32, &rows)?;
+        Ok(())
+    }
+
+    /// Copies rows to a stage at `base` by `threads` threads; whether the copies are asynchronous.
+    pub(crate) fn copy_rows(&mut self, base: IntValue<'c>, threads: u32, rows: &Rows<'_>) -> Res<bool> {
         let (Some(declared), Some(target)) = (
-            self.program.tensors.get(tensor.index()),
-            self.program.buffers.get(buffer.index()),
+            self.program.tensors.get(rows.tensor.index()),
+            self.program.buffers.get(rows.buffer.index()),
         ) else {
             return invalid("a copy between things that are not declared");
         };
-        let layout = self.layouts[buffer.index()];
-        if dtype_bytes(declared.dtype) != layout.elem_bytes || !declared.contiguous || index.len() + 1 != declared.rank
+        let layout = self.layouts[rows.buffer.index()];
+        if dtype_bytes(declared.dtype) != layout.elem_bytes
+            || !declared.contiguous
+            || rows.index.len() + 1 != declared.rank
         {
             return invalid(format!(
                 "the copy from {} to {}: types, strides or dimensions disagree",
@@ -64,34 +90,33 @@ impl<'c> Kernel<'_, 'c> {
             ));
         }
         let aligned = self
-            .ix_fact(col0)
+            .ix_fact(rows.col0)
             .multiple
             .saturating_mul(u64::from(layout.elem_bytes))
             .min(16) as u32;
         let unit = aligned.min(declared.align.max(1)).min(16);
-        let threads = self.program.warps * 32;
         let unit = if unit < 4 { layout.elem_bytes } else { unit };
         if unit < 2 {
             return unsupported(format!("a copy of single bytes to {}", target.name));
         }
-        let wide = gcd(layout.row_bytes / unit, threads);
+        let wide = gcd(layout.width() / unit, threads);
         let copy = Copy {
             layout,
-            buffer: *buffer,
-            stage: *stage,
-            tensor: *tensor,
-            index,
-            col0,
-            valid: valid.as_ref(),
-            row_end: (*cols).min(layout.cols) * layout.elem_bytes,
+            base,
+            tensor: rows.tensor,
+            index: rows.index,
+            col0: rows.col0,
+            valid: rows.valid,
+            row_end: rows.cols.min(layout.cols) * layout.elem_bytes,
             unit,
             wide,
             tall: threads / wide,
         };
-        self.copy_tile(&copy)
+        self.copy_tile(&copy)?;
+        Ok(unit >= 4)
     }
 
-    fn copy_tile(&mut self, copy: &Copy<'_>) -> Res<()> {
+    fn copy_tile(&mut self, copy: &Copy<'_, 'c>) -> Res<()> {
         let (wide, tall, unit) = (copy.wide, copy.tall, copy.unit);
         let key = |name| (name, [wide, unit, 0, 0, 0]);
         let first_row = self.invariant(key("copy row"), |k| {
@@ -101,9 +126,9 @@ impl<'c> Kernel<'_, 'c> {
             let column = k.cx.urem(k.lanes.thread, k.cx.i32(i64::from(wide)));
             k.cx.imul(column, k.cx.i32(i64::from(unit)))
         });
-        let stage = self.stage_base(copy.buffer, copy.stage)?;
+        let stage = copy.base;
         let source = self.copy_source(copy, first_row, first_byte)?;
-        let columns = copy.layout.row_bytes / unit / wide;
+        let columns = copy.layout.width() / unit / wide;
         let steps = copy.layout.rows.div_ceil(tall);
         let mut row_address = source.start;
         for step in 0..steps {
@@ -134,7 +159,7 @@ impl<'c> Kernel<'_, 'c> {
     /// Shared address of a unit: a lane part that repeats every 8 rows, and the rest as a compile-time number.
     fn copy_target(
         &mut self,
-        copy: &Copy<'_>,
+        copy: &Copy<'_, 'c>,
         row: IntValue<'c>,
         first: IntValue<'c>,
         step: u32,
@@ -144,7 +169,7 @@ impl<'c> Kernel<'_, 'c> {
         let layout = copy.layout;
         let rest = step * copy.tall % 8;
         let whole = step * copy.tall - rest;
-        let key = ("copy target", [layout.row_bytes, copy.wide, copy.unit, rest, byte]);
+        let key = ("copy target", [layout.key(), copy.wide, copy.unit, rest, byte]);
         let lane = self.invariant(key, |k| {
             let row = k.cx.iadd(row, k.cx.i32(i64::from(rest)));
             k.shared_offset(layout, row, k.cx.iadd(first, k.cx.i32(i64::from(byte))))
@@ -153,7 +178,7 @@ impl<'c> Kernel<'_, 'c> {
     }
 
     /// Start of the thread's first row in global memory, and the distance to its next.
-    fn copy_source(&mut self, copy: &Copy<'_>, row: IntValue<'c>, byte: IntValue<'c>) -> Res<Source<'c>> {
+    fn copy_source(&mut self, copy: &Copy<'_, 'c>, row: IntValue<'c>, byte: IntValue<'c>) -> Res<Source<'c>> {
         let linear = copy.index.iter().all(|ix| self.ix_fact(ix).step.is_some());
         if !linear {
             let start = self.row_address(copy, row, byte)?;
@@ -192,7 +217,7 @@ impl<'c> Kernel<'_, 'c> {
     }
 
     /// Elements from the tensor's base to the first column of row 0: the terms that the innermost loop leaves alone, or the others.
-    fn uniform_offset(&self, copy: &Copy<'_>, fixed: bool) -> Res<IntValue<'c>> {
+    fn uniform_offset(&self, copy: &Copy<'_, 'c>, fixed: bool) -> Res<IntValue<'c>> {
         let cx = &self.cx;
         let one = cx.i64(1);
         let strides = self.tensors[copy.tensor.index()].strides.iter().copied();
@@ -220,7 +245,7 @@ impl<'c> Kernel<'_, 'c> {
     }
 
     /// Address of a row by plain evaluation of its indices.
-    fn row_address(&self, copy: &Copy<'_>, row: IntValue<'c>, byte: IntValue<'c>) -> Res<PointerValue<'c>> {
+    fn row_address(&self, copy: &Copy<'_, 'c>, row: IntValue<'c>, byte: IntValue<'c>) -> Res<PointerValue<'c>> {
         let cx = &self.cx;
         let arg = &self.tensors[copy.tensor.index()];
         let mut offset = cx.resize(self.ix(copy.col0, row)?, cx.i64t());
@@ -237,7 +262,7 @@ impl<'c> Kernel<'_, 'c> {
     #[allow(clippy::too_many_arguments)]
     fn copy_unit(
         &self,
-        copy: &Copy<'_>,
+        copy: &Copy<'_, 'c>,
         row: PointerValue<'c>,
         byte: u32,
         first: IntValue<'c>,
@@ -248,7 +273,7 @@ impl<'c> Kernel<'_, 'c> {
         let cx = &self.cx;
         let unit = copy.unit;
         // Bytes of this unit that exist: all of them unless the row ends inside the tile.
-        let end = (copy.row_end < copy.layout.row_bytes).then(|| {
+        let end = (copy.row_end < copy.layout.width()).then(|| {
             let left = cx.isub(cx.i32(i64::from(copy.row_end) - i64::from(byte)), first);
             let left = cx.int_intrinsic("llvm.smax", &[left, cx.i32(0)]);
             cx.int_intrinsic("llvm.smin", &[left, cx.i32(i64::from(unit))])

@@ -1,10 +1,11 @@
 //! Tile programs to LLVM IR to PTX.
 
 use crate::error::EmitError;
+use crate::hopper;
 use crate::kernel::emit_kernel;
 use crate::shared::layouts;
 use crate::target::Target;
-use einloom_tile::ir::TileProgram;
+use einloom_tile::ir::{Roles, TileProgram};
 use einloom_tile::lowered::LoweredKernel;
 use inkwell::OptimizationLevel;
 use inkwell::context::Context;
@@ -106,13 +107,16 @@ fn check(program: &TileProgram, target: Target, before: &[KernelInfo]) -> Result
     if program.warps == 0 || program.warps > 32 {
         return Err(invalid("a block has 1 to 32 warps"));
     }
+    if let Roles::Specialised { .. } = program.roles {
+        hopper::check(program, target).map_err(|fault| fault.in_kernel(&program.name))?;
+    }
     let (_, bytes) = layouts(program).map_err(|fault| fault.in_kernel(&program.name))?;
     let limit = target.shared_limit();
     match u32::try_from(bytes) {
         Ok(shared_bytes) if shared_bytes <= limit => Ok(KernelInfo {
             entry: program.name.clone(),
             shared_bytes,
-            threads: 32 * program.warps,
+            threads: program.threads(),
         }),
         _ => Err(EmitError::TooLarge {
             kernel: program.name.clone(),

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// Failure of [`crate::emit`]. Everything but `TooLarge` and `Unsupported` is a fault of an earlier level or of this one.
+/// Failure of [`crate::emit()`]. Everything but `TooLarge` and `Unsupported` is a fault of an earlier level or of this one.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum EmitError {
     /// Not on the list of targets.

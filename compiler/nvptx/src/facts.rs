@@ -69,7 +69,7 @@ fn visit(body: &[Stmt], facts: &mut Vec<Fact>) {
                 }
                 facts[id.index()] = fact;
             }
-            Stmt::For { body, .. } | Stmt::If { body, .. } => visit(body, facts),
+            Stmt::For { body, .. } | Stmt::If { body, .. } | Stmt::Guard { body, .. } => visit(body, facts),
             _ => {}
         }
     }

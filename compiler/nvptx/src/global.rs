@@ -27,6 +27,8 @@ struct Addresses<'c> {
     col_step: i64,
     /// The two columns of a lane are adjacent in memory and aligned to their common size.
     pairs: bool,
+    /// Bytes that the first column of every row is aligned to, where columns are adjacent (`pairs`).
+    align: u64,
 }
 
 /// Bytes of an element of a tensor.
@@ -98,6 +100,14 @@ impl<'c> Kernel<'_, 'c> {
         let once = self.writers(form);
         let half = dtype_bytes(dtype) == 2 && matches!(dtype, DType::F16 | DType::BF16);
         let pairs = addresses.pairs && (half || dtype == DType::F32);
+        let by_row = mask
+            .as_ref()
+            .is_none_or(|m| matches!(m.form, Form::Scalar | Form::Row(_)));
+        let whole = addresses.align >= 16 && by_row && value.form == form && Self::has_whole_quads(form);
+        if pairs && half && whole {
+            self.store_quads(&addresses.rows, &value, mask.as_ref());
+            return Ok(());
+        }
         let mut i = 0;
         while i < form.len() {
             let place = form.place(i);
@@ -211,6 +221,7 @@ impl<'c> Kernel<'_, 'c> {
         let mut tile: Vec<IntValue<'c>> = Vec::new();
         let mut col_step = 0;
         let mut pairs = form != Form::Scalar && !matches!(form, Form::Row(_));
+        let mut align = u64::from(declared.align);
         for (d, &id) in index.iter().enumerate() {
             let value = self.value(id)?;
             let fact = self.facts.get(id);
@@ -237,6 +248,7 @@ impl<'c> Kernel<'_, 'c> {
                     col_step += step * bytes;
                     let wide = 2 * bytes as u64;
                     pairs &= step == 1 && fact.multiple >= 2 && u64::from(declared.align) >= wide;
+                    align = align.min(fact.multiple.saturating_mul(bytes as u64));
                 }
                 (Form::Col(_), _) => {
                     pairs = false;
@@ -263,6 +275,7 @@ impl<'c> Kernel<'_, 'c> {
             tile,
             col_step,
             pairs: pairs && col_step == bytes,
+            align,
         })
     }
 

@@ -7,10 +7,11 @@
 use crate::cx::{Cx, V};
 use crate::error::{Res, invalid, unsupported};
 use crate::facts::Facts;
-use crate::shared::{Layout, STAGE_ALIGN, layouts};
+use crate::hopper::{Pending, Role, declare_descriptor, uniform};
+use crate::shared::{BLOCK_ALIGN, Layout, STAGE_ALIGN, layouts};
 use crate::value::{Form, Value};
 use einloom_cascade::expr::MapOp;
-use einloom_tile::ir::{Elem, Extent, TileProgram, ValueId};
+use einloom_tile::ir::{Elem, Extent, Roles, TileProgram, ValueId};
 use inkwell::attributes::{Attribute, AttributeLoc};
 use inkwell::basic_block::BasicBlock;
 use inkwell::context::Context;
@@ -64,8 +65,14 @@ pub(crate) struct Kernel<'a, 'c> {
     pub(crate) values: Vec<Option<(Value<'c>, usize)>>,
     /// The blocks before the loops around the current position, outermost first.
     pub(crate) loops: Vec<BasicBlock<'c>>,
-    entry: BasicBlock<'c>,
-    invariants: BTreeMap<InvariantKey, IntValue<'c>>,
+    /// Whose slice of a specialised program is emitted.
+    pub(crate) role: Role<'c>,
+    /// Descriptor parameters, one for each of `program.maps`.
+    pub(crate) maps: Vec<PointerValue<'c>>,
+    /// Dots that are not known to be complete, oldest first.
+    pub(crate) pending: Vec<Pending>,
+    pub(crate) entry: BasicBlock<'c>,
+    pub(crate) invariants: BTreeMap<InvariantKey, IntValue<'c>>,
 }
 
 /// Emits one program as a function of `module`.
@@ -81,17 +88,24 @@ pub(crate) fn emit_kernel<'c>(context: &'c Context, module: &Rc<Module<'c>>, pro
         function,
     };
     cx.builder.position_at_end(entry);
-    let lanes = lanes(&cx);
-    let (tensors, scalars) = parameters(program, function, &cx);
+    let lanes = lanes(&cx, program);
+    let (tensors, scalars, maps) = parameters(program, function, &cx);
     let smem = cx
         .builder
-        .build_ptr_to_int(shared_memory(&cx), cx.i32t(), "")
+        .build_ptr_to_int(shared_memory(&cx, program), cx.i32t(), "")
         .expect("the shared array should be a pointer");
-    let grid = unpack_grid(&cx, program, &scalars)?;
+    let grid = if program.persistent() {
+        Vec::new()
+    } else {
+        unpack_grid(&cx, program, &scalars)?
+    };
     let mut kernel = Kernel {
         facts: Facts::of(program),
         values: vec![None; program.values.len()],
         loops: Vec::new(),
+        role: Role::Uniform,
+        maps,
+        pending: Vec::new(),
         invariants: BTreeMap::new(),
         cx,
         program,
@@ -104,7 +118,10 @@ pub(crate) fn emit_kernel<'c>(context: &'c Context, module: &Rc<Module<'c>>, pro
         entry,
     };
     kernel.cx.builder.position_at_end(start);
-    kernel.statements(&program.body)?;
+    match program.roles {
+        Roles::Uniform => kernel.statements(&program.body)?,
+        Roles::Specialised { .. } => kernel.specialised()?,
+    }
     kernel
         .cx
         .builder
@@ -228,12 +245,17 @@ fn declare<'c>(context: &'c Context, module: &Module<'c>, program: &TileProgram)
             _ => context.i32_type().into(),
         });
     }
+    let descriptors = params.len() as u32;
+    params.extend(vec![
+        BasicMetadataTypeEnum::from(context.ptr_type(0.into()));
+        program.maps.len()
+    ]);
     let function = module.add_function(&program.name, context.void_type().fn_type(&params, false), None);
     function.set_call_conventions(PTX_KERNEL);
     let text = |key: &str, value: String| {
         function.add_attribute(AttributeLoc::Function, context.create_string_attribute(key, &value))
     };
-    text("nvvm.maxntid", (program.warps * 32).to_string());
+    text("nvvm.maxntid", program.threads().to_string());
     text("nvvm.minctasm", program.blocks_per_sm.max(1).to_string());
     let mut index = 0;
     for tensor in &program.tensors {
@@ -248,28 +270,41 @@ fn declare<'c>(context: &'c Context, module: &Module<'c>, program: &TileProgram)
         }
         index += 1 + (tensor.rank - usize::from(tensor.contiguous && tensor.rank > 0)) as u32;
     }
+    for map in 0..program.maps.len() as u32 {
+        declare_descriptor(context, function, descriptors + map);
+    }
     function
 }
 
 /// The array that stands for dynamic shared memory, shared by all kernels of the module.
-fn shared_memory<'c>(cx: &Cx<'c>) -> PointerValue<'c> {
+fn shared_memory<'c>(cx: &Cx<'c>, program: &TileProgram) -> PointerValue<'c> {
+    let align = match program.roles {
+        Roles::Uniform => STAGE_ALIGN,
+        Roles::Specialised { .. } => BLOCK_ALIGN,
+    };
     if let Some(global) = cx.module.get_global(SHARED) {
+        global.set_alignment(align.max(global.get_alignment()));
         return global.as_pointer_value();
     }
     let ty = cx.context.i8_type().array_type(0);
     let global = cx.module.add_global(ty.as_basic_type_enum(), Some(3.into()), SHARED);
     global.set_linkage(Linkage::External);
-    global.set_alignment(STAGE_ALIGN);
+    global.set_alignment(align);
     global.as_pointer_value()
 }
 
-fn lanes<'c>(cx: &Cx<'c>) -> Lanes<'c> {
+fn lanes<'c>(cx: &Cx<'c>, program: &TileProgram) -> Lanes<'c> {
     let thread = cx.special_register("tid.x");
+    let warp = cx.lshr(thread, cx.i32(5));
+    let warp = match program.roles {
+        Roles::Uniform => warp,
+        Roles::Specialised { .. } => uniform(cx, warp),
+    };
     let lane = cx.iand(thread, cx.i32(31));
     let quad = cx.iand(thread, cx.i32(3));
     Lanes {
         thread,
-        warp: cx.lshr(thread, cx.i32(5)),
+        warp,
         lane,
         row: cx.lshr(lane, cx.i32(2)),
         quad,
@@ -277,7 +312,11 @@ fn lanes<'c>(cx: &Cx<'c>) -> Lanes<'c> {
     }
 }
 
-fn parameters<'c>(program: &TileProgram, function: FunctionValue<'c>, cx: &Cx<'c>) -> (Vec<TensorArg<'c>>, Vec<V<'c>>) {
+fn parameters<'c>(
+    program: &TileProgram,
+    function: FunctionValue<'c>,
+    cx: &Cx<'c>,
+) -> (Vec<TensorArg<'c>>, Vec<V<'c>>, Vec<PointerValue<'c>>) {
     let mut params = function.get_param_iter();
     let mut next = || {
         params
@@ -295,7 +334,8 @@ fn parameters<'c>(program: &TileProgram, function: FunctionValue<'c>, cx: &Cx<'c
         tensors.push(TensorArg { base, strides });
     }
     let scalars = program.scalars.iter().map(|_| next()).collect();
-    (tensors, scalars)
+    let maps = program.maps.iter().map(|_| next().into_pointer_value()).collect();
+    (tensors, scalars, maps)
 }
 
 /// Coordinates of the block: the linear block index over the extents, first dimension outermost.

@@ -1,6 +1,6 @@
 //! einloom-nvptx: tile programs to LLVM IR to PTX. The only crate that knows LLVM.
 //!
-//! [`emit`] makes one LLVM function of each kernel, checked by LLVM's verifier, and prints the module as IR and as PTX. Emission follows
+//! [`emit()`] makes one LLVM function of each kernel, checked by LLVM's verifier, and prints the module as IR and as PTX. Emission follows
 //! the distribution of `einloom_tile::ir` literally: every element that a lane holds is one SSA scalar, tiles are unrolled, loops of the
 //! program stay loops. Targets are a closed list ([`Target`]), and everything that LLVM would answer by ending the process is
 //! refused before.
@@ -12,12 +12,14 @@ mod emit;
 mod error;
 mod facts;
 mod global;
+mod hopper;
 mod ix;
 mod kernel;
 mod map;
 mod math;
 mod op;
 pub mod ptxas;
+mod quad;
 mod reduce;
 mod scalar_dot;
 mod shared;

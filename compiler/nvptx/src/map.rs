@@ -112,6 +112,7 @@ impl<'c> Kernel<'_, 'c> {
         match (math, args) {
             (Math::Fma, [V::FloatValue(a), V::FloatValue(b), V::FloatValue(c)]) => Ok(cx.fma(*a, *b, *c).into()),
             (Math::Exp2Fast, [V::FloatValue(a)]) => Ok(self.ex2_approx(*a).into()),
+            (Math::ReciprocalFast, [V::FloatValue(a)]) => Ok(self.reciprocal_fast(*a).into()),
             (Math::Select, [V::IntValue(cond), yes, no]) if yes.get_type() == no.get_type() => {
                 Ok(cx.select(*cond, *yes, *no))
             }

@@ -2,9 +2,10 @@
 
 use crate::cx::{Effect, V};
 use crate::error::{Res, invalid, unsupported};
+use crate::hopper::Role;
 use crate::kernel::Kernel;
 use crate::value::{Form, Value, is_half, is_packed};
-use einloom_tile::ir::{Elem, Op, ValueId};
+use einloom_tile::ir::{DotKind, Elem, Op, ValueId};
 use inkwell::FloatPredicate;
 use inkwell::types::{BasicTypeEnum, FloatType};
 use inkwell::values::{FloatValue, IntValue};
@@ -33,6 +34,14 @@ impl<'c> Kernel<'_, 'c> {
                 }),
                 None => invalid(format!("v{} reads grid dimension {i}, which is not declared", id.0)),
             },
+            Op::Block | Op::Blocks => {
+                let name = if *op == Op::Block { "ctaid.x" } else { "nctaid.x" };
+                Ok(Value {
+                    form,
+                    elem,
+                    lanes: vec![self.cx.special_register(name).into()],
+                })
+            }
             Op::Lane => self.lane_numbers(form, elem),
             Op::Math(math, args) => self.math(form, elem, *math, args),
             Op::Cast(arg) => {
@@ -45,6 +54,13 @@ impl<'c> Kernel<'_, 'c> {
                 self.row_reduce(*op, *arg, partial)
             }
             Op::QuadReduce(op, arg) => self.quad_reduce(*op, *arg),
+            Op::Dot {
+                left,
+                right,
+                over,
+                acc,
+                kind: DotKind::Matrix,
+            } if self.role != Role::Uniform => self.warpgroup_dot(id, *left, *right, *over, *acc),
             Op::Dot {
                 left,
                 right,

@@ -1,7 +1,8 @@
 //! Statements: structured control flow, and the order of memory operations.
 
 use crate::cx::Effect;
-use crate::error::{Res, invalid};
+use crate::error::{Fault, Res, invalid};
+use crate::hopper::Role;
 use crate::kernel::Kernel;
 use crate::value::Value;
 use einloom_tile::ir::{Elem, LoopValue, Stmt, ValueId};
@@ -33,6 +34,7 @@ impl<'c> Kernel<'_, 'c> {
                 ..
             } => self.for_loop(*var, *lo, *hi, carried, body),
             Stmt::If { cond, body } => self.conditional(*cond, body),
+            Stmt::Guard { cond, carried, body } => self.guard(*cond, carried, body),
             Stmt::Store {
                 tensor,
                 index,
@@ -50,10 +52,18 @@ impl<'c> Kernel<'_, 'c> {
                     .asm(&format!("cp.async.wait_group {n};"), "", &[], Effect::Memory);
                 Ok(())
             }
+            Stmt::Barrier if self.role != Role::Uniform => {
+                self.consumer_barrier();
+                Ok(())
+            }
             Stmt::Barrier => {
                 self.cx.asm("bar.sync 0;", "", &[], Effect::Convergent);
                 Ok(())
             }
+            Stmt::Fill { buffer, count, source } => self.fill(*buffer, *count, source),
+            Stmt::Await { buffer, count } => self.await_tile(*buffer, *count),
+            Stmt::Release { buffer, count } => self.release(*buffer, *count),
+            Stmt::DotWait(n) => self.dot_wait(*n),
         }
     }
 
@@ -93,6 +103,40 @@ impl<'c> Kernel<'_, 'c> {
         self.statements(body)?;
         self.branch(done);
         self.cx.builder.position_at_end(done);
+        Ok(())
+    }
+
+    /// The body for warps in which the condition holds somewhere.
+    fn guard(&mut self, cond: ValueId, carried: &[LoopValue], body: &[Stmt]) -> Res<()> {
+        let cx = &self.cx;
+        let mut any: Option<IntValue<'c>> = None;
+        for lane in self.value(cond)?.lanes {
+            let lane = lane.into_int_value();
+            any = Some(any.map_or(lane, |any| cx.ior(any, lane)));
+        }
+        let any = any.ok_or_else(|| Fault::Invalid("a guard without rows".to_owned()))?;
+        let text = "{ .reg .pred p; vote.sync.any.pred p, $1, -1; selp.u32 $0, 1, 0, p; }";
+        let vote = cx.asm_value(cx.i32t().into(), text, "=r,b", &[any.into()], Effect::Convergent);
+        let some = cx.icmp(IntPredicate::NE, vote.into_int_value(), cx.i32(0));
+        let inits = carried.iter().map(|c| self.value(c.init)).collect::<Res<Vec<_>>>()?;
+        let (yes, done) = (self.append_block("raise"), self.append_block("done"));
+        let before = self.here();
+        self.branch_if(some, yes, done);
+        self.cx.builder.position_at_end(yes);
+        self.statements(body)?;
+        let nexts = carried.iter().map(|c| self.value(c.next)).collect::<Res<Vec<_>>>()?;
+        let end = self.here();
+        self.branch(done);
+        self.cx.builder.position_at_end(done);
+        for ((carry, init), next) in carried.iter().zip(&inits).zip(&nexts) {
+            let phis = self.phis(init, before);
+            for (phi, lane) in phis.iter().zip(&next.lanes) {
+                phi.add_incoming(&[(lane as &dyn BasicValue<'c>, end)]);
+            }
+            let lanes = phis.iter().map(|p| p.as_basic_value()).collect();
+            let (form, elem) = (init.form, init.elem);
+            self.define(carry.result, Value { form, elem, lanes })?;
+        }
         Ok(())
     }
 

@@ -79,7 +79,7 @@ impl<'c> Kernel<'_, 'c> {
         self.invariant(
             (
                 "fragment",
-                [layout.row_bytes, layout.elem_bytes, fragments as u32, bytes, 0],
+                [layout.key(), layout.elem_bytes, fragments as u32, bytes, 0],
             ),
             |k| {
                 let byte = k.cx.imul(k.lanes.col, k.cx.i32(i64::from(layout.elem_bytes)));
@@ -97,7 +97,7 @@ impl<'c> Kernel<'_, 'c> {
         for i in 0..2 * m {
             // Bytes of the row: the warp's run is added at run time and may carry, so the swizzle is applied to the sum.
             let bytes = 16 * i as u32;
-            let lane = self.invariant(("columns 16", [layout.row_bytes, m as u32, bytes, 0, 0]), |k| {
+            let lane = self.invariant(("columns 16", [layout.key(), m as u32, bytes, 0, 0]), |k| {
                 let cx = &k.cx;
                 let run = cx.imul(k.lanes.warp, cx.i32(32 * m as i64));
                 let byte = cx.iadd(cx.iadd(run, cx.i32(i64::from(bytes))), cx.shl(k.lanes.quad, cx.i32(2)));
@@ -129,7 +129,7 @@ impl<'c> Kernel<'_, 'c> {
         for i in 0..value.form.len() {
             let place = value.form.place(i);
             let (rows, parity) = ((16 * place.fragment + 8 * place.half) as u32, place.parity as u32);
-            let lane = self.invariant(("columns 32", [layout.row_bytes, m as u32, rows, parity, 0]), |k| {
+            let lane = self.invariant(("columns 32", [layout.key(), m as u32, rows, parity, 0]), |k| {
                 let cx = &k.cx;
                 let run = cx.imul(k.lanes.warp, cx.i32(16 * m as i64));
                 let column = cx.iadd(cx.iadd(run, k.lanes.row), cx.i32(i64::from(rows)));

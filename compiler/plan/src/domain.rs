@@ -1,7 +1,7 @@
 //! Domains as ranges: which part of a streamed rank a tile of resident points needs, and where tests are needed.
 //!
 //! Two answers to the same question, calculus section 7:
-//! - [`classify`] is numeric: a box of coordinates is visited never, always or sometimes by a list of conditions.
+//! - [`classify()`] is numeric: a box of coordinates is visited never, always or sometimes by a list of conditions.
 //! - [`project`] is symbolic: conditions are solved for the streamed coordinate and the ends of intervals over the
 //!   resident tile are written as int expressions, which a kernel computes with a few scalar instructions.
 //!
@@ -19,10 +19,12 @@ mod interval;
 pub(crate) mod linear;
 pub(crate) mod mention;
 mod solve;
+mod table;
 
 pub use classify::{Class, classify};
 pub use interval::Interval;
 pub use mention::{mentions, split_by_stream};
+pub use table::{Count, Sorted, sorted};
 
 use einloom_cascade::expr::{Arena, ExprId, MapOp, VarId};
 use einloom_cascade::ir::{Input, Var};
@@ -65,12 +67,14 @@ pub struct Query<'a> {
     /// (`len[b]`, `cu[b + 1]`) appears as a scalar read in the results; with empty slices it is unknown.
     pub vars: &'a [Var],
     pub inputs: &'a [Input],
+    /// Tables whose comparisons are solved by searching ([`sorted`] reads them off the promises).
+    pub sorted: &'a [Sorted],
 }
 
 /// Projects the conjunction `conds` onto the streamed coordinate.
 ///
-/// At most two parts, disjoint by construction and in no particular order; none if no point can be live. An `or`
-/// whose operands do not share an unbounded side gives one hull.
+/// At most two parts, disjoint by construction and ascending: where both have points, those of the first lie before those of the second. None if
+/// no point can be live. An `or` whose operands share an unbounded side gives one hull.
 pub fn project(arena: &mut Arena, conds: &[ExprId], query: &Query<'_>) -> Vec<Part> {
     solve::Solver::new(arena, query).all(conds)
 }

@@ -14,7 +14,7 @@
 //!
 //! **Absorb.** With reference `r`: `g' = policy(g, max of r.form over live points)`, then for each carry bound to it with coefficient `k`
 //! `B' = B * exp(k (g - g')) + sum over live points of exp(k (form - g')) * streamed`. Without: `B' = op(B, op over live points of streamed)`.
-//! A point is live for a carry iff the carry's `conds` hold.
+//! A point is live for a carry iff the carry's `conds` hold. A live point with the form `-inf` weighs 0 whatever `g` is, also while `g` is `-inf`.
 //! **Merge** of two partial states: move both to a common reference, then `op`.
 //! **Finish.** Expressions of `stores`, later sweeps and later kernels read the state through leaves ([`LeafDef`]):
 //! a `Carry` leaf is the *stored* accumulator `B` (relative to its reference), a `Reference` leaf is `g`, an `Empty` leaf says whether the

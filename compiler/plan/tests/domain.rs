@@ -5,7 +5,7 @@ mod ints;
 
 use einloom_cascade::expr::{Arena, DType, Expr, ExprId, InputId, MapOp, ScalarId, SymId, VarId};
 use einloom_cascade::ir::{Input, MemDim, Var};
-use einloom_plan::domain::{Class, Interval, Level, Part, Query, Range, classify, hull, project};
+use einloom_plan::domain::{Class, Interval, Level, Part, Query, Range, Sorted, classify, hull, project, sorted};
 use einloom_syntax::span::Span;
 use ints::Point;
 use proptest::prelude::*;
@@ -53,7 +53,12 @@ impl Shape {
             },
             extent: &move |s| if s == SymId(0) { this.m } else { this.p },
             scalar: &move |s| [this.first, this.last, this.h][s as usize],
-            table: &|_, at| 3 + 2 * at[0],
+            table: &|input, at| match input {
+                0 => 3 + 2 * at[0],
+                // sorted: stretches of equal elements that become shorter, and stretches of seven
+                1 => at[0] * at[0] / 40,
+                _ => at[0] / 7,
+            },
         };
         f(&point)
     }
@@ -86,6 +91,12 @@ fn check(case: &Case, shape: &Shape, count: &mut Count) {
         let times = case.parts.iter().filter(|part| inside(part.live, m)).count();
         assert_eq!(times, 1, "live m = {m} is in {times} live ranges of {:?}", case.parts);
     }
+    let visited = |part: &Part| (0..shape.m).filter(|&m| inside(part.live, m)).collect::<Vec<i64>>();
+    for pair in case.parts.windows(2) {
+        if let (Some(before), Some(after)) = (visited(&pair[0]).last(), visited(&pair[1]).first()) {
+            assert!(before < after, "{:?} do not ascend", case.parts);
+        }
+    }
     let mut untested = 0;
     for m in 0..shape.m {
         for part in &case.parts {
@@ -116,6 +127,7 @@ fn plain(build: impl FnOnce(&mut Arena) -> Vec<ExprId>) -> Case {
         },
         vars: &[],
         inputs: &[],
+        sorted: &[],
     };
     let parts = project(&mut arena, &conds, &query);
     Case { arena, conds, parts }
@@ -384,6 +396,7 @@ fn case_of(conds: &[Tree], inner: i64) -> Case {
         },
         vars: &[],
         inputs: &[],
+        sorted: &[],
     };
     let parts = project(&mut arena, &conds, &query);
     Case { arena, conds, parts }
@@ -465,6 +478,7 @@ fn a_block_index_bounds_whole_blocks() {
         ends: &|v| (v == P).then_some(ends),
         vars: &[],
         inputs: &[],
+        sorted: &[],
     };
     let parts = project(&mut arena, &conds, &query);
     let case = Case { arena, conds, parts };
@@ -515,6 +529,7 @@ fn tables_at_one_place_give_bounds_and_others_none() {
             },
             vars: &vars,
             inputs: &inputs,
+            sorted: &[],
         };
         let parts = project(&mut arena, &conds, &query);
         Case {
@@ -536,6 +551,104 @@ fn tables_at_one_place_give_bounds_and_others_none() {
     assert_eq!(bounds(p).parts, [unbounded]);
     // `len[h + 1]` may lie outside: the projection reads only where the read is certainly in bounds
     assert_eq!(bounds(next).parts, [unbounded]);
+}
+
+/// Conditions on a sorted table, by the number of elements below a limit; the ends of the tile are found in the table as well.
+#[test]
+fn sorted_tables_give_bounds() {
+    let mut found = Vec::new();
+    for input in [1u32, 2] {
+        let read = move |b: &mut Build<'_>, at: ExprId| b.0.add(Expr::Input(InputId(input), vec![at]));
+        let conditions: [&dyn Fn(&mut Build<'_>, ExprId, ExprId) -> Vec<ExprId>; 6] = [
+            &|b, m, p| {
+                let (rows, cols) = (b.p(), b.m());
+                vec![b.op(Le, cols, rows), b.op(Eq, p, m)]
+            },
+            &|b, m, p| vec![b.op(Eq, m, p)],
+            &|b, m, p| {
+                let p = b.with(Add, p, 1);
+                vec![b.op(Lt, m, p)]
+            },
+            &|b, m, p| {
+                let (m, p) = (b.with(Mul, m, 2), b.with(Sub, p, 1));
+                vec![b.op(Le, p, m)]
+            },
+            &|b, m, p| {
+                let d = b.op(Sub, p, m);
+                let d = b.0.map(Abs, &[d]);
+                vec![b.with(Le, d, 1)]
+            },
+            &|b, m, _| vec![b.with(Lt, m, 3)],
+        ];
+        for condition in conditions {
+            let mut arena = Arena::default();
+            let mut b = Build(&mut arena);
+            let (m, p) = (b.m(), b.p());
+            let (m, p) = (read(&mut b, m), read(&mut b, p));
+            let conds = condition(&mut b, m, p);
+            let [p_ends, _] = tile_ends(&mut arena);
+            let extent = arena.add(Expr::Extent(SymId(0)));
+            let vars = ["m", "p"].map(|name| Var {
+                name: name.into(),
+                extent,
+            });
+            let inputs = ["t", "t", "t"].map(|name| table(name, extent));
+            let tables = [1, 2].map(|input| Sorted {
+                input: InputId(input),
+                dim: 0,
+            });
+            let query = Query {
+                stream: &[Level { var: M, extent: 0 }],
+                ends: &|v| (v == P).then_some(p_ends),
+                vars: &vars,
+                inputs: &inputs,
+                sorted: &tables,
+            };
+            let parts = project(&mut arena, &conds, &query);
+            let case = Case { arena, conds, parts };
+            let mut count = Count::default();
+            for shape in tiles() {
+                // the table's rank is that of rows and columns
+                let m = shape.m.max(shape.p);
+                check(&case, &Shape { m, p: m, ..shape }, &mut count);
+            }
+            found.push((count.live_exact, count.full_exact));
+        }
+    }
+    assert_eq!(found, [(36, 36); 12]);
+}
+
+/// Within the rows of a causal tile, elements are not searched for where the diagonal cuts before.
+#[test]
+fn a_diagonal_makes_searches_idle() {
+    let text = "cascade c\nrank b, p, m = P, e = 16\nin  Q[b,p,e] : bf16\nin  doc[b,p] : i32\nassume doc <= doc[p := p + 1]\n\
+                S[b,p,m] = Q * Q[b,m,e] where m <= p and doc == doc[b,m]\nout O[b,p] : f32 = sum[m](sigmoid(S))\n";
+    let mut sources = einloom_syntax::SourceMap::new();
+    let (prelude, main) = (einloom_syntax::PRELUDE, text);
+    let (prelude_id, main_id) = (sources.add("prelude.ein", prelude), sources.add("main.ein", main));
+    let (prelude, main) = (
+        einloom_syntax::parse(prelude_id, prelude).0,
+        einloom_syntax::parse(main_id, main).0,
+    );
+    let (choices, _) = einloom_cascade::specialisations(&main);
+    let (cascade, messages) = einloom_cascade::lower(&[&prelude, &main], &choices[0]);
+    let cascade = cascade.unwrap_or_else(|| panic!("{messages:?}"));
+    let doc = Sorted {
+        input: InputId(1),
+        dim: 1,
+    };
+    assert_eq!(sorted(&cascade), [doc]);
+    let plan = einloom_plan::plan(&cascade, &einloom_plan::PlanOptions::default()).expect("a plan");
+    let text = einloom_plan::print::print(&plan);
+    let domain = text
+        .lines()
+        .find(|line| line.contains("domain"))
+        .expect("a domain")
+        .trim();
+    assert_eq!(
+        domain,
+        "domain  live sum[m](doc[b,m] < doc[b, p.first]) <= m <= p.last, untested sum[m](doc[b,m] < doc[b, p.last]) <= m <= p.first"
+    );
 }
 
 /// A condition on rows alone closes or opens the whole range.

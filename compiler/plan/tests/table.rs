@@ -1,4 +1,5 @@
 //! The results table of the calculus: sweeps written, sweeps, kernels, carries and references of each cascade; plan = oracle.
+#![allow(clippy::disallowed_macros, reason = "a test may print")]
 
 #[path = "common/check.rs"]
 mod check;

@@ -34,7 +34,7 @@ pub(crate) struct Builder<'t> {
     base: usize,
     tokens: &'t [Token],
     pub(crate) diagnostics: Vec<Diagnostic>,
-    /// Place where the tree became deeper than [`MAX_DEPTH`]; the statement is of no use then.
+    /// Place where the tree became deeper than `MAX_DEPTH`; the statement is of no use then.
     pub(crate) too_deep: Option<Span>,
 }
 

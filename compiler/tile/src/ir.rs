@@ -17,6 +17,19 @@
 //! The interpreter executes the program as a sequential program over whole tiles in f32/i32 with rounding at `Cast`, at `Dot` operands and at stores.
 //! Shared memory is written by [`Stmt::CopyAsync`] (complete only after `Commit` and a `Wait(n)` that leaves at most the `n` newest groups open) and [`Stmt::StoreShared`]; a reader needs a `Barrier`
 //! between the completed write and its read, and a writer a `Barrier` between the last read and the overwrite; the interpreter checks both.
+//!
+//! # Specialised programs
+//! With [`Roles::Specialised`] the block has besides its `warps` *consumer* warps one *producer* warpgroup. The program stays one sequential program: the producer
+//! executes its slice (every [`Stmt::Fill`], with the loops, conditions and scalars that these need), the consumers execute the rest. A buffer with
+//! `ring` is a queue of `stages` tiles from the producer to the consumers: the n-th tile (`count` = n, from 0) lies in stage `n % stages`;
+//! a fill waits until the stage's last tile is released, [`Stmt::Await`] waits for a tile, [`Stmt::Release`] gives its stage back (all dots that read it are complete).
+//! Every buffer sees the counts 0, 1, 2, .. in order, over the whole life of the block. In program order a fill finds its stage free; this rules out deadlocks.
+//! Matrix dots are *asynchronous*: a result is pending until a [`Stmt::DotWait`], and may until then be used only as the `acc` of another dot.
+//! No dot is pending where a loop or condition begins or ends. A `Barrier` is one of the consumers, and orders their shared stores before later dots.
+//! Consumers hold 16 rows a warp: one fragment, whose warpgroup's 64 rows are the rows of one matrix instruction.
+//!
+//! A program that reads [`Op::Block`] is *persistent*: it does not read [`Op::Grid`] but loops over the linear indices of the grid itself,
+//! `block, block + blocks, ..`; it is launched with at most as many blocks as the device holds at once.
 //! Loads and stores outside the tensor must be masked: an unmasked out-of-range access is a bug that the interpreter reports.
 
 use einloom_cascade::expr::{DType, MapOp, ReduceOp};
@@ -102,6 +115,48 @@ pub struct Buffer {
     pub cols: AxisId,
     pub elem: Elem,
     pub stages: u32,
+    /// A queue between producer and consumers (module doc), laid out for box copies: column blocks of 128 bytes, each `rows` rows of 128 bytes.
+    pub ring: bool,
+}
+
+/// How the threads of a block divide the program (module doc).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Roles {
+    /// All warps execute everything.
+    #[default]
+    Uniform,
+    /// `warps` consumer warps (a multiple of 4) and a producer warpgroup; registers of a thread of each, multiples of 8.
+    Specialised {
+        consumer_registers: u32,
+        producer_registers: u32,
+    },
+}
+
+/// A box of a tensor that one copy instruction of the target moves: `rows` elements along dimension `row_dim` (none: 1 element), and of the last dimension
+/// (contiguous) a block of 128 bytes; outside the tensor it reads 0. The descriptor that a launch passes for it holds base, extents and strides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorMap {
+    pub tensor: TensorId,
+    /// A dimension other than the last.
+    pub row_dim: Option<usize>,
+    /// At most 256.
+    pub rows: u32,
+}
+
+/// Where a [`Stmt::Fill`] takes a tile from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FillSource {
+    /// Element `(r, c)` = tensor of `TileProgram::maps[map]` at `index` (no `Lane`) with `r` added in its `row_dim`, and `col0 + c` in the last dimension; 0 outside
+    /// the tensor. `col0` is a multiple of 16 bytes.
+    Box { map: usize, index: Vec<Ix>, col0: Ix },
+    /// As [`Stmt::CopyAsync`].
+    Rows {
+        tensor: TensorId,
+        index: Vec<Ix>,
+        col0: Ix,
+        valid: Option<Ix>,
+        cols: u32,
+    },
 }
 
 /// Scalar or per-row index arithmetic evaluated where it is used (at a copy, for the row a thread happens to copy).
@@ -145,8 +200,21 @@ pub enum Math {
     Fma,
     /// `2^x`, relative error about 2^-22, -inf gives 0 (the fast path of exponentials).
     Exp2Fast,
+    /// `1 / x`, relative error about 2^-23 (the fast path of divisions).
+    ReciprocalFast,
     /// `[condition, then, otherwise]`.
     Select,
+}
+
+impl FillSource {
+    /// All index expressions.
+    pub fn indices(&self) -> impl Iterator<Item = &Ix> {
+        let (index, col0, valid) = match self {
+            FillSource::Box { index, col0, .. } => (index, col0, None),
+            FillSource::Rows { index, col0, valid, .. } => (index, col0, valid.as_ref()),
+        };
+        index.iter().chain([col0]).chain(valid)
+    }
 }
 
 /// A pure operation. Shapes of arguments join (module doc).
@@ -160,6 +228,10 @@ pub enum Op {
     Param(usize),
     /// Coordinate of this block along `TileProgram::grid[i]` (I32).
     Grid(usize),
+    /// Linear index of this block (I32): persistent programs only.
+    Block,
+    /// Number of blocks of the launch (I32): persistent programs only.
+    Blocks,
     /// `0, 1, ..` along the type's only axis (I32).
     Lane,
     Math(Math, Vec<ValueId>),
@@ -217,6 +289,13 @@ pub enum Stmt {
         cond: ValueId,
         body: Vec<Stmt>,
     },
+    /// For the fragments of rows (16 rows of one warp) in which the row vector `cond` (Bool) holds for some row, every `result` is what the body
+    /// makes (`next`); elsewhere it is `init` (row vectors and tiles; `param` is unused). The body has only `Let`s without dots.
+    Guard {
+        cond: ValueId,
+        carried: Vec<LoopValue>,
+        body: Vec<Stmt>,
+    },
     /// Writes a value (scalar, vector or tile, rounded to the tensor's type) at the joined shape of value and indices where the mask holds.
     Store {
         tensor: TensorId,
@@ -245,8 +324,26 @@ pub enum Stmt {
     Commit,
     /// Waits until at most `n` groups are open.
     Wait(u32),
-    /// Barrier of the block.
+    /// Barrier of the block; in specialised programs of the consumers.
     Barrier,
+    /// By the producer: tile `count` (I32) of a ring, started as soon as its stage is free (module doc).
+    Fill {
+        buffer: BufferId,
+        count: ValueId,
+        source: FillSource,
+    },
+    /// By the consumers: waits for tile `count` of a ring.
+    Await {
+        buffer: BufferId,
+        count: ValueId,
+    },
+    /// By the consumers: tile `count` of a ring is no longer read.
+    Release {
+        buffer: BufferId,
+        count: ValueId,
+    },
+    /// Waits until at most the `n` newest matrix dots are pending (specialised programs).
+    DotWait(u32),
 }
 
 /// One grid dimension; block index = row-major position over `grid`, launched as one linear grid.
@@ -274,14 +371,41 @@ pub enum Extent {
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct TileProgram {
     pub name: String,
+    /// Warps that hold values (in specialised programs the consumers).
     pub warps: u32,
+    pub roles: Roles,
     /// Blocks that should fit one multiprocessor (a register and shared memory budget).
     pub blocks_per_sm: u32,
     pub tensors: Vec<Tensor>,
     pub scalars: Vec<ScalarParam>,
+    /// Descriptors, passed after the scalars.
+    pub maps: Vec<TensorMap>,
     pub axes: Vec<Axis>,
     pub buffers: Vec<Buffer>,
     pub values: Vec<Type>,
     pub grid: Vec<GridDim>,
     pub body: Vec<Stmt>,
+}
+
+impl TileProgram {
+    /// Threads of a block.
+    pub fn threads(&self) -> u32 {
+        let producer = match self.roles {
+            Roles::Uniform => 0,
+            Roles::Specialised { .. } => 128,
+        };
+        self.warps * 32 + producer
+    }
+
+    /// Whether blocks loop over the grid themselves (module doc).
+    pub fn persistent(&self) -> bool {
+        fn reads(body: &[Stmt]) -> bool {
+            body.iter().any(|stmt| match stmt {
+                Stmt::Let(_, op) => matches!(op, Op::Block | Op::Blocks),
+                Stmt::For { body, .. } | Stmt::If { body, .. } | Stmt::Guard { body, .. } => reads(body),
+                _ => false,
+            })
+        }
+        reads(&self.body)
+    }
 }

@@ -2,12 +2,16 @@
 //!
 //! Pure: no LLVM, no files, no clock.
 
+pub mod dimensions;
+pub mod enumerate;
 pub mod interp;
 pub mod ir;
 pub mod lower;
 pub mod lowered;
 pub mod machine;
+pub mod model;
 mod pressure;
 pub mod print;
+pub mod roles;
 pub mod schedule;
 pub mod verify;

@@ -1,8 +1,8 @@
 //! A tile program together with what its parameters mean in the plan: the input of packaging and of launches.
 //!
 //! **Kernel arguments**, in order: for each tensor of the program its pointer, then its strides in elements as i64 (one for each
-//! dimension; the last is left out if the tensor is `contiguous`); then the scalars. The block index is linear over the
-//! product of the grid (row-major, first dimension outermost).
+//! dimension; the last is left out if the tensor is `contiguous`); then the scalars; then for each of `program.maps` a tensor map descriptor of 128 bytes, by value,
+//! aligned to 64. The block index is linear over the product of the grid (row-major, first dimension outermost).
 
 use crate::ir::TileProgram;
 use einloom_cascade::expr::{ExprId, ScalarId};

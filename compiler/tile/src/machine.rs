@@ -21,6 +21,8 @@ pub struct MachineModel {
     /// Threads that a multiprocessor can hold.
     pub threads_per_sm: u64,
     pub multiprocessors: u64,
+    /// Warpgroup matrix instructions, box copies and register re-allocation.
+    pub specialises: bool,
 }
 
 /// Compute capability 8.0 (A100).
@@ -33,6 +35,7 @@ pub const SM_80: MachineModel = MachineModel {
     registers_per_thread: 255,
     threads_per_sm: 2048,
     multiprocessors: 108,
+    specialises: false,
 };
 
 /// Compute capability 9.0 with architecture-specific features (H100).
@@ -45,6 +48,7 @@ pub const SM_90A: MachineModel = MachineModel {
     registers_per_thread: 255,
     threads_per_sm: 2048,
     multiprocessors: 132,
+    specialises: true,
 };
 
 impl MachineModel {

@@ -81,6 +81,18 @@ impl Pressure {
                 Stmt::For {
                     carried, body, lo, hi, ..
                 } => self.for_loop(carried, body, [*lo, *hi], live),
+                Stmt::Guard { cond, carried, body } => {
+                    carried.iter().for_each(|c| {
+                        live.remove(&c.result);
+                    });
+                    // The fast results are live beside the body only as far as it leaves them.
+                    let mut inside = live.clone();
+                    inside.extend(carried.iter().map(|c| c.next));
+                    self.block(body, &mut inside);
+                    live.extend(inside);
+                    live.extend(carried.iter().map(|c| c.init));
+                    live.insert(*cond);
+                }
                 Stmt::If { cond, body } => {
                     self.block(body, live);
                     live.insert(*cond);
@@ -99,7 +111,9 @@ impl Pressure {
                     live.extend(*stage);
                     index.iter().chain([col0]).chain(valid).for_each(|i| ix_values(i, live));
                 }
-                Stmt::Commit | Stmt::Wait(_) | Stmt::Barrier => {}
+                // Bookkeeping of rings lives in uniform registers.
+                Stmt::Fill { .. } | Stmt::Await { .. } | Stmt::Release { .. } => {}
+                Stmt::Commit | Stmt::Wait(_) | Stmt::Barrier | Stmt::DotWait(_) => {}
             }
             self.note(live);
         }
@@ -149,6 +163,11 @@ fn reads_of(stmts: &[Stmt], reads: &mut BTreeSet<ValueId>) {
                 reads.extend(carried.iter().flat_map(|c| [c.init, c.next]));
                 reads_of(body, reads);
             }
+            Stmt::Guard { cond, carried, body } => {
+                reads.insert(*cond);
+                reads.extend(carried.iter().flat_map(|c| [c.init, c.next]));
+                reads_of(body, reads);
+            }
             Stmt::If { cond, body } => {
                 reads.insert(*cond);
                 reads_of(body, reads);
@@ -171,7 +190,8 @@ fn reads_of(stmts: &[Stmt], reads: &mut BTreeSet<ValueId>) {
                     .chain(valid)
                     .for_each(|i| ix_values(i, reads));
             }
-            Stmt::Commit | Stmt::Wait(_) | Stmt::Barrier => {}
+            Stmt::Fill { .. } | Stmt::Await { .. } | Stmt::Release { .. } => {}
+            Stmt::Commit | Stmt::Wait(_) | Stmt::Barrier | Stmt::DotWait(_) => {}
         }
     }
 }
@@ -185,6 +205,10 @@ fn defined_in(stmts: &[Stmt], defined: &mut BTreeSet<ValueId>) {
             Stmt::For { var, carried, body, .. } => {
                 defined.insert(*var);
                 defined.extend(carried.iter().flat_map(|c| [c.param, c.result]));
+                defined_in(body, defined);
+            }
+            Stmt::Guard { carried, body, .. } => {
+                defined.extend(carried.iter().map(|c| c.result));
                 defined_in(body, defined);
             }
             Stmt::If { body, .. } => defined_in(body, defined),

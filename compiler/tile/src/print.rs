@@ -1,6 +1,6 @@
 //! Text form of a tile program: one line a statement, types on every value. Deterministic; for people, snapshots and dumps.
 
-use crate::ir::{AxisId, Extent, Ix, Op, Operand, Stmt, TileProgram, Type, ValueId};
+use crate::ir::{AxisId, Extent, FillSource, Ix, Op, Operand, Roles, Stmt, TileProgram, Type, ValueId};
 use std::fmt::Write;
 
 /// Prints a program.
@@ -26,6 +26,16 @@ impl Printer<'_> {
             "tile program {}  warps {}  blocks/sm {}  registers for values {registers}",
             p.name, p.warps, p.blocks_per_sm
         );
+        if let Roles::Specialised {
+            consumer_registers,
+            producer_registers,
+        } = p.roles
+        {
+            let _ = writeln!(
+                out,
+                "  specialised: consumers with {consumer_registers} registers, a producer warpgroup with {producer_registers}"
+            );
+        }
         for (i, t) in p.tensors.iter().enumerate() {
             let access = if t.writable { "out" } else { "in " };
             let layout = if t.contiguous { "contiguous" } else { "strided" };
@@ -38,6 +48,12 @@ impl Printer<'_> {
         for (i, s) in p.scalars.iter().enumerate() {
             let _ = writeln!(out, "  scalar s{i} {}: {:?}", s.name, s.elem);
         }
+        for (i, m) in p.maps.iter().enumerate() {
+            let rows = m
+                .row_dim
+                .map_or(String::new(), |d| format!(", {} along dimension {d}", m.rows));
+            let _ = writeln!(out, "  map m{i}: boxes of t{}{rows}", m.tensor.0);
+        }
         for a in &p.axes {
             let _ = writeln!(out, "  axis {} = {}", a.name, a.size);
         }
@@ -45,8 +61,11 @@ impl Printer<'_> {
             let (rows, cols) = (self.axis(b.rows), self.axis(b.cols));
             let _ = writeln!(
                 out,
-                "  shared b{i} {}[{} stages][{rows}][{cols}]: {:?}",
-                b.name, b.stages, b.elem
+                "  {} b{i} {}[{} stages][{rows}][{cols}]: {:?}",
+                if b.ring { "ring" } else { "shared" },
+                b.name,
+                b.stages,
+                b.elem
             );
         }
         for g in &p.grid {
@@ -129,6 +148,14 @@ impl Printer<'_> {
                 self.body(out, body, depth + 1);
                 Ok(())
             }
+            Stmt::Guard { cond, carried, body } => {
+                let _ = writeln!(out, "{pad}guard v{}", cond.0);
+                self.body(out, body, depth + 1);
+                for c in carried {
+                    let _ = writeln!(out, "{pad}  v{} = v{} instead of v{}", c.result.0, c.next.0, c.init.0);
+                }
+                Ok(())
+            }
             Stmt::Store {
                 tensor,
                 index,
@@ -163,7 +190,36 @@ impl Printer<'_> {
             Stmt::Commit => writeln!(out, "{pad}commit"),
             Stmt::Wait(n) => writeln!(out, "{pad}wait {n}"),
             Stmt::Barrier => writeln!(out, "{pad}barrier"),
+            Stmt::Fill { buffer, count, source } => {
+                writeln!(
+                    out,
+                    "{pad}fill b{} #v{} <- {}",
+                    buffer.0,
+                    count.0,
+                    self.fill_source(source)
+                )
+            }
+            Stmt::Await { buffer, count } => writeln!(out, "{pad}await b{} #v{}", buffer.0, count.0),
+            Stmt::Release { buffer, count } => writeln!(out, "{pad}release b{} #v{}", buffer.0, count.0),
+            Stmt::DotWait(n) => writeln!(out, "{pad}wait for dots but {n}"),
         };
+    }
+
+    fn fill_source(&self, source: &FillSource) -> String {
+        let list = |index: &[Ix], col0: &Ix| index.iter().chain([col0]).map(ix).collect::<Vec<_>>().join(", ");
+        match source {
+            FillSource::Box { map, index, col0 } => format!("m{map}[{}..]", list(index, col0)),
+            FillSource::Rows {
+                tensor,
+                index,
+                col0,
+                valid,
+                cols,
+            } => {
+                let valid = valid.as_ref().map_or(String::new(), |v| format!(" where {}", ix(v)));
+                format!("t{}[{}..+{cols}]{valid}", tensor.0, list(index, col0))
+            }
+        }
     }
 
     fn op(&self, op: &Op) -> String {
@@ -176,6 +232,8 @@ impl Printer<'_> {
                 .get(*i)
                 .map_or_else(|| format!("s{i}"), |s| s.name.clone()),
             Op::Grid(i) => format!("grid {}", self.program.grid.get(*i).map_or("?", |g| g.name.as_str())),
+            Op::Block => "block".into(),
+            Op::Blocks => "blocks".into(),
             Op::Lane => "lane".into(),
             Op::Math(math, args) => format!("{math:?}({})", list(args)),
             Op::Cast(v) => format!("cast v{}", v.0),

@@ -3,7 +3,10 @@
 //!
 //! A program that passes is legal input of every backend; LLVM is never the first to find an illegal one.
 
-use crate::ir::{AxisId, DotKind, Elem, Ix, LoopValue, Math, Op, Operand, Stmt, TensorId, TileProgram, Type, ValueId};
+use crate::ir::{
+    AxisId, DotKind, Elem, FillSource, Ix, LoopValue, Math, Op, Operand, Roles, Stmt, TensorId, TileProgram, Type,
+    ValueId,
+};
 use einloom_cascade::expr::{DType, ReduceOp};
 
 /// A broken rule: always a defect of the compiler.
@@ -143,6 +146,7 @@ impl Verifier<'_> {
                 self.scalar(*cond, Elem::Bool)?;
                 self.scope(body, |_| Ok(()))
             }
+            Stmt::Guard { cond, carried, body } => self.guard(*cond, carried, body),
             Stmt::Store {
                 tensor,
                 index,
@@ -176,6 +180,9 @@ impl Verifier<'_> {
                 valid,
                 cols,
             } => {
+                ensure(self.p.roles == Roles::Uniform, || {
+                    "a copy by all threads in a specialised program".into()
+                })?;
                 self.copy(*buffer, *tensor, index, *cols)?;
                 index
                     .iter()
@@ -184,7 +191,16 @@ impl Verifier<'_> {
                     .try_for_each(|i| self.ix(i))?;
                 stage.map_or(Ok(()), |s| self.scalar(s, Elem::I32))
             }
-            Stmt::Commit | Stmt::Wait(_) | Stmt::Barrier => Ok(()),
+            Stmt::Fill { buffer, count, source } => self.fill(*buffer, *count, source),
+            Stmt::Await { buffer, count } | Stmt::Release { buffer, count } => {
+                self.ring(*buffer)?;
+                self.scalar(*count, Elem::I32)
+            }
+            Stmt::Commit | Stmt::Wait(_) => ensure(self.p.roles == Roles::Uniform, || {
+                "groups of copies in a specialised program".into()
+            }),
+            Stmt::DotWait(_) => self.specialised("a wait for dots"),
+            Stmt::Barrier => Ok(()),
         }
     }
 
@@ -218,6 +234,69 @@ impl Verifier<'_> {
         ensure(cols * width % chunk == 0, || {
             format!("copy of {cols} columns is no multiple of {chunk} bytes")
         })
+    }
+
+    fn guard(&mut self, cond: ValueId, carried: &[LoopValue], body: &[Stmt]) -> Res {
+        let ty = self.used(cond)?;
+        ensure(ty.elem == Elem::Bool && ty.rows.is_some() && ty.cols.is_none(), || {
+            format!("guard v{} is no row vector of bools", cond.0)
+        })?;
+        for c in carried {
+            let ty = self.used(c.init)?;
+            let same = [c.next, c.result].iter().all(|v| self.ty(*v) == ty);
+            ensure(same && ty.rows.is_some(), || {
+                format!("guarded value v{} changes its type, or has no rows", c.init.0)
+            })?;
+        }
+        let plain = |s: &Stmt| matches!(s, Stmt::Let(_, op) if !matches!(op, Op::Dot { .. }));
+        ensure(body.iter().all(plain), || {
+            "a guard's body does more than compute".into()
+        })?;
+        self.scope(body, |v| carried.iter().try_for_each(|c| v.used(c.next).map(|_| ())))?;
+        carried.iter().try_for_each(|c| self.define(c.result))
+    }
+
+    fn specialised(&self, what: &str) -> Res {
+        ensure(self.p.roles != Roles::Uniform, || {
+            format!("{what} in a program without roles")
+        })
+    }
+
+    fn ring(&self, buffer: crate::ir::BufferId) -> Res {
+        self.specialised("a ring")?;
+        let b = self.p.buffers.get(buffer.index()).ok_or("unknown buffer")?;
+        ensure(b.ring, || format!("buffer `{}` is no ring", b.name))
+    }
+
+    fn fill(&self, buffer: crate::ir::BufferId, count: ValueId, source: &FillSource) -> Res {
+        self.ring(buffer)?;
+        self.scalar(count, Elem::I32)?;
+        source.indices().try_for_each(|i| self.ix(i))?;
+        match source {
+            FillSource::Rows {
+                tensor, index, cols, ..
+            } => self.copy(buffer, *tensor, index, *cols),
+            FillSource::Box { map, index, .. } => {
+                let m = self.p.maps.get(*map).ok_or("unknown map")?;
+                let t = self.p.tensors.get(m.tensor.index()).ok_or("unknown tensor")?;
+                let b = &self.p.buffers[buffer.index()];
+                self.copy(buffer, m.tensor, index, self.size(b.cols))?;
+                let rows = self.size(b.rows);
+                ensure(m.row_dim.is_none_or(|d| d + 1 < t.rank), || {
+                    format!("rows of a box of `{}`", t.name)
+                })?;
+                ensure(t.align >= 16 && t.rank <= 5, || {
+                    format!(
+                        "a box of `{}`, of rank {}, aligned to {} bytes",
+                        t.name, t.rank, t.align
+                    )
+                })?;
+                // A box is at most 256 long; longer tiles are several boxes.
+                ensure(m.rows > 0 && m.rows <= 256 && rows % m.rows == 0, || {
+                    format!("boxes of {} rows for a tile of {rows}", m.rows)
+                })
+            }
+        }
     }
 
     fn ix(&self, ix: &Ix) -> Res {
@@ -321,6 +400,9 @@ impl Verifier<'_> {
             Op::Grid(i) => ensure(*i < self.p.grid.len() && ty.elem == Elem::I32, || {
                 "unknown grid dimension".into()
             }),
+            Op::Block | Op::Blocks => ensure(ty.elem == Elem::I32 && ty.rows.is_none() && ty.cols.is_none(), || {
+                "a block index is a scalar int".into()
+            }),
             Op::Lane => ensure(ty.elem == Elem::I32 && (ty.rows.is_some() != ty.cols.is_some()), || {
                 "lane needs one axis".into()
             }),
@@ -359,7 +441,7 @@ impl Verifier<'_> {
     fn math(&self, ty: Type, math: Math, args: &[ValueId]) -> Res {
         let arity = match math {
             Math::Fma | Math::Select => 3,
-            Math::Exp2Fast => 1,
+            Math::Exp2Fast | Math::ReciprocalFast => 1,
             Math::Map(_) => args.len(),
         };
         ensure(args.len() == arity && !args.is_empty(), || {

@@ -168,6 +168,10 @@ pub enum ContractError {
         "output `{tensor}` is cleared before the launch and must have no gaps: its {elements} elements span {span}"
     )]
     ClearedWithGaps { tensor: String, elements: u64, span: u64 },
+    #[error("{at} has extent {extent}, box copies of kernel `{kernel}` reach 2^32")]
+    MapExtent { kernel: String, at: String, extent: u64 },
+    #[error("{at} has a stride of {bytes} bytes, box copies of kernel `{kernel}` take less than 2^40")]
+    MapStride { kernel: String, at: String, bytes: u64 },
     #[error("the workspaces need more bytes than 64 bits can count")]
     WorkspaceTooLarge,
     #[error("kernel `{kernel}`: grid {axis} = {expr} has no value: {source}")]

@@ -6,12 +6,14 @@
 //!
 //! - [`manifest`]: the types; [`DimExpr`] the integer expressions in them; [`Target`] and its limits.
 //! - [`mod@file`]: the container `<name>.einmod`, and the pair `manifest.json` + `kernel.ptx`.
+//! - [`bundle`]: many artifacts of one cascade in one file, `<name>.einpack`.
 //! - [`contract`]: the launch check. Tensors and scalars of a call go in, a [`LaunchPlan`] comes out in which every
 //!   number is known and proved to be in bounds, or a [`ContractError`] that names the tensor or kernel and the numbers.
 //!
 //! No I/O, no clock, no global state. Bytes from anywhere give an error, never a panic.
 #![warn(missing_docs)]
 
+pub mod bundle;
 pub mod contract;
 mod error;
 mod expr;
@@ -20,13 +22,15 @@ pub mod manifest;
 mod ptx;
 mod target;
 mod validate;
+mod validate_maps;
 
+pub use bundle::{Bundle, BundleEntry};
 pub use contract::{LaunchPlan, ScalarArg, ScalarValue, TensorView};
 pub use error::{ArtifactError, ContractError};
 pub use expr::{DimEnv, DimExpr, EvalError};
 pub use file::KernelArtifact;
 pub use manifest::{
     DType, Dim, DimRef, ExtentSource, ExtentSym, FORMAT_VERSION, KernelArg, KernelDesc, Manifest, Role, ScalarParam,
-    ScalarType, TensorParam,
+    ScalarType, Swizzle, TensorMap, TensorParam,
 };
 pub use target::{Capability, PtxVersion, Reach, Target};

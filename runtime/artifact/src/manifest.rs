@@ -13,7 +13,7 @@ use crate::expr::DimExpr;
 use crate::target::{Capability, PtxVersion, Target};
 
 /// The version of the manifest and of the container that this crate writes and reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// One compiled specialisation of one cascade for one target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -233,8 +233,14 @@ pub struct KernelDesc {
     pub entry: String,
     /// Its arguments, in order.
     pub args: Vec<KernelArg>,
-    /// Blocks in x, y, z. A zero anywhere means there is nothing to do and the kernel is skipped.
+    /// Tensor map descriptors that the arguments name.
+    pub maps: Vec<TensorMap>,
+    /// Blocks in x, y, z. A zero anywhere means there is nothing to do and the kernel is skipped. With `persistent` these
+    /// are tiles, all in x.
     pub grid: [DimExpr; 3],
+    /// Blocks on each multiprocessor of a kernel whose blocks loop over the tiles themselves: it is launched with that many times
+    /// the multiprocessors, or as many as there are tiles if those are fewer. `null`: one block a tile.
+    pub persistent: Option<u32>,
     /// Threads of a block, in x.
     pub block: u32,
     /// Dynamic shared memory, in bytes.
@@ -247,6 +253,19 @@ pub struct KernelDesc {
     pub allow_local_memory: bool,
     /// What the kernel does, for reports.
     pub notes: Vec<String>,
+}
+
+impl KernelDesc {
+    /// The launch grid for the blocks or tiles `grid` on a device with `multiprocessors`, of which each holds `resident` blocks of
+    /// this kernel at a time. More blocks of a persistent kernel than the device holds would only wait for the others to end.
+    pub fn blocks(&self, grid: [u32; 3], multiprocessors: u32, resident: u32) -> [u32; 3] {
+        let Some(most) = self.persistent else {
+            return grid;
+        };
+        let [tiles, y, z] = grid;
+        let held = most.min(resident.max(1)).saturating_mul(multiprocessors.max(1));
+        [tiles.min(held), y, z]
+    }
 }
 
 /// One kernel argument. Sizes and order are those of the `.entry`'s parameters.
@@ -268,6 +287,47 @@ pub enum KernelArg {
     Extent32(usize),
     /// A scalar parameter, see [`ScalarType`].
     Scalar(usize),
+    /// The descriptor of [`KernelDesc::maps`] with this index, by value: 128 bytes, aligned to 64.
+    Map(usize),
+}
+
+/// A descriptor for box copies of the tensor memory accelerator (PTX ISA, `cp.async.bulk.tensor`), made by the runtime from
+/// base, extents and strides of a tensor of the call. Its dimensions are those of the tensor. A box has `rows` elements
+/// in `row_dim`, `inner` in the last dimension, and 1 elsewhere; what lies outside the tensor reads as 0.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TensorMap {
+    /// Index into [`Manifest::tensors`]; its element type is the descriptor's.
+    pub tensor: usize,
+    /// Dimension of the rows, outermost first, other than the last. `null`: `rows` is 1.
+    pub row_dim: Option<usize>,
+    /// Elements of a box in `row_dim`, at most 256.
+    pub rows: u32,
+    /// Elements of a box in the last dimension: 128 bytes.
+    pub inner: u32,
+    /// How the box lies in shared memory.
+    pub swizzle: Swizzle,
+}
+
+/// Permutation of the 16-byte pieces of a box in shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Swizzle {
+    /// Over 8 rows of 128 bytes: piece `c` of row `r` lies at `c xor (r mod 8)`.
+    B128,
+}
+
+impl TensorMap {
+    /// Size of a descriptor in bytes.
+    pub const BYTES: usize = 128;
+    /// Its alignment as a kernel argument, in bytes.
+    pub const ALIGN: usize = 64;
+    /// Bytes of a box in the last dimension.
+    pub const INNER_BYTES: u64 = 128;
+    /// Most dimensions of a tensor with a descriptor.
+    pub const MAX_RANK: usize = 5;
+    /// Most rows of a box.
+    pub const MAX_ROWS: u32 = 256;
 }
 
 impl Manifest {
@@ -286,9 +346,15 @@ impl Manifest {
         self.tensors.iter().position(|t| t.name == name)
     }
 
-    /// Size of a kernel argument in bytes, which is its alignment too. The indices must be in range.
+    /// Alignment of a kernel argument in bytes. The indices must be in range.
+    pub fn arg_align(&self, arg: &KernelArg) -> usize {
+        self.arg_bytes(arg).min(TensorMap::ALIGN)
+    }
+
+    /// Size of a kernel argument in bytes. The indices must be in range.
     pub fn arg_bytes(&self, arg: &KernelArg) -> usize {
         match *arg {
+            KernelArg::Map(_) => TensorMap::BYTES,
             KernelArg::TensorPtr(_) | KernelArg::TensorStride { .. } | KernelArg::Extent(_) => 8,
             KernelArg::Extent32(_) => 4,
             KernelArg::Scalar(i) => match self.scalars.get(i).map(|s| s.dtype) {

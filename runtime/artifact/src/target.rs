@@ -55,6 +55,12 @@ impl Target {
         }
     }
 
+    /// Whether a device of this capability can run machine code that was assembled for the target (CUDA C++ programming
+    /// guide, "Binary compatibility"): the same major number, and no lower minor one.
+    pub fn binary_runs_on(self, device: Capability) -> bool {
+        self.runs_on(device) && device.major == self.capability.major
+    }
+
     /// Most dynamic shared memory of one block on the target's own device, in bytes: 1 KiB, which the system keeps, less
     /// than the multiprocessor's (CUDA C++ programming guide, "Technical specifications per compute capability").
     pub fn max_dynamic_shared(self) -> u32 {

@@ -20,8 +20,10 @@ const MAX_PARAM_BYTES: usize = 4352;
 const MAX_BLOCK: u32 = 1024;
 /// Largest base alignment that can be asked for: what device allocations have.
 const MAX_ALIGN: u32 = 256;
+/// Most blocks that a multiprocessor holds (CUDA C++ programming guide, technical specifications).
+const MAX_BLOCKS_PER_MULTIPROCESSOR: u32 = 32;
 
-type Checked = Result<(), ArtifactError>;
+pub(crate) type Checked = Result<(), ArtifactError>;
 
 impl Manifest {
     /// Checks the manifest against itself.
@@ -195,8 +197,12 @@ impl Manifest {
         let mut bytes = 0usize;
         for arg in &kernel.args {
             self.check_arg(&place, arg)?;
-            let size = self.arg_bytes(arg);
-            bytes = bytes.next_multiple_of(size) + size;
+            if let KernelArg::Map(i) = arg
+                && *i >= kernel.maps.len()
+            {
+                return Err(invalid(place, format!("there is no tensor map #{i}")));
+            }
+            bytes = bytes.next_multiple_of(self.arg_align(arg)) + self.arg_bytes(arg);
         }
         if bytes > MAX_PARAM_BYTES {
             return Err(invalid(
@@ -204,7 +210,8 @@ impl Manifest {
                 format!("{bytes} bytes of arguments, the limit is {MAX_PARAM_BYTES}"),
             ));
         }
-        Ok(())
+        self.check_maps(&place, kernel)?;
+        check_persistent(&place, kernel)
     }
 
     /// That the argument's indices are in range and its value fits its size.
@@ -236,6 +243,8 @@ impl Manifest {
                 .get(i)
                 .map(|_| ())
                 .ok_or_else(|| invalid(place, format!("there is no scalar #{i}"))),
+            // The index was compared with the kernel's list.
+            KernelArg::Map(_) => Ok(()),
         }
     }
 
@@ -257,17 +266,33 @@ impl Manifest {
     }
 }
 
-fn invalid(place: impl Into<String>, reason: impl Into<String>) -> ArtifactError {
+/// A persistent kernel counts its tiles along x.
+fn check_persistent(place: &str, kernel: &KernelDesc) -> Checked {
+    let Some(blocks) = kernel.persistent else {
+        return Ok(());
+    };
+    if !(1..=MAX_BLOCKS_PER_MULTIPROCESSOR).contains(&blocks) {
+        let reason =
+            format!("{blocks} persistent blocks on a multiprocessor, it holds 1 to {MAX_BLOCKS_PER_MULTIPROCESSOR}");
+        return Err(invalid(place, reason));
+    }
+    match &kernel.grid {
+        [_, DimExpr::Const(1), DimExpr::Const(1)] => Ok(()),
+        _ => Err(invalid(place, "the tiles of a persistent kernel are not all in x")),
+    }
+}
+
+pub(crate) fn invalid(place: impl Into<String>, reason: impl Into<String>) -> ArtifactError {
     ArtifactError::Invalid {
         place: place.into(),
         reason: reason.into(),
     }
 }
 
-fn no_tensor(place: &str, index: usize) -> ArtifactError {
+pub(crate) fn no_tensor(place: &str, index: usize) -> ArtifactError {
     invalid(place, format!("there is no tensor #{index}"))
 }
 
-fn no_dim(place: &str, tensor: &TensorParam, dim: usize) -> ArtifactError {
+pub(crate) fn no_dim(place: &str, tensor: &TensorParam, dim: usize) -> ArtifactError {
     invalid(place, format!("tensor `{}` has no dimension #{dim}", tensor.name))
 }

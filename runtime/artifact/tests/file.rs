@@ -37,7 +37,7 @@ fn round_trips() {
         KernelArtifact::from_parts(json.as_bytes(), ptx.as_bytes()).unwrap(),
         artifact
     );
-    assert!(bytes.starts_with(b"einloom-kernel 1 "));
+    assert!(bytes.starts_with(b"einloom-kernel 2 "));
 }
 
 #[test]
@@ -75,20 +75,20 @@ fn containers_are_checked() {
         "not an einloom kernel file: it does not start with `einloom-kernel`"
     );
     assert_eq!(
-        refused(b"einloom-kernel 1 2 3"),
+        refused(b"einloom-kernel 2 2 3"),
         "not an einloom kernel file: its first line does not end"
     );
     assert_eq!(
-        refused(b"einloom-kernel 2 1 1\n"),
-        "kernel file of format version 2, this runtime reads version 1; compile it again"
+        refused(b"einloom-kernel 3 1 1\n"),
+        "kernel file of format version 3, this runtime reads version 2; compile it again"
     );
     for header in [
         "einloom-kernel",
-        "einloom-kernel 1 1",
-        "einloom-kernel 1 1 1 00 1",
-        "einloom-kernel 1 +1 1",
+        "einloom-kernel 2 1",
+        "einloom-kernel 2 1 1 00 1",
+        "einloom-kernel 2 +1 1",
         "einloom-kernels 1 1 1",
-        "einloom-kernel 1  1",
+        "einloom-kernel 2  1",
     ] {
         let found = refused(format!("{header}\n").as_bytes());
         assert_eq!(
@@ -97,7 +97,7 @@ fn containers_are_checked() {
         );
     }
     assert_eq!(
-        refused(b"einloom-kernel 1 18446744073709551615 18446744073709551615 00\n"),
+        refused(b"einloom-kernel 2 18446744073709551615 18446744073709551615 00\n"),
         "the manifest has 18446744073709551615 bytes, the limit is 4194304"
     );
     let mut longer = artifact().to_bytes();
@@ -115,8 +115,8 @@ fn containers_are_checked() {
 #[test]
 fn versions_and_fields_are_checked() {
     assert_eq!(
-        refused_json("\"format_version\": 1", "\"format_version\": 7"),
-        "kernel file of format version 7, this runtime reads version 1; compile it again"
+        refused_json("\"format_version\": 2", "\"format_version\": 7"),
+        "kernel file of format version 7, this runtime reads version 2; compile it again"
     );
     assert!(
         refused_json("\"cascade\"", "\"swizzle\": 1, \"cascade\"").starts_with("manifest: unknown field `swizzle`")
@@ -252,7 +252,7 @@ proptest! {
     #[test]
     fn any_bytes_are_harmless(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         prop_assert!(KernelArtifact::from_bytes(&bytes).is_err());
-        let mut headed = b"einloom-kernel 1 ".to_vec();
+        let mut headed = b"einloom-kernel 2 ".to_vec();
         headed.extend(&bytes);
         prop_assert!(KernelArtifact::from_bytes(&headed).is_err());
         prop_assert!(KernelArtifact::from_parts(&bytes, &bytes).is_err());

@@ -7,9 +7,28 @@
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::sync::OnceLock;
 
-use cudarc::driver::sys::{self, CUcontext, CUdevice, CUdeviceptr, CUevent, CUfunction, CUmodule, CUstream};
+use cudarc::driver::sys::{
+    self, CUcontext, CUdevice, CUdeviceptr, CUevent, CUfunction, CUmodule, CUstream, CUtensorMap,
+};
 
 use crate::error::{CudaError, DeviceError};
+
+/// `cuTensorMapEncodeTiled`: descriptor, element type, dimensions, base, extents, strides, box, element strides, interleave,
+/// swizzle, promotion to L2, fill outside the tensor.
+pub(crate) type TensorMapEncode = unsafe extern "C" fn(
+    *mut CUtensorMap,
+    u32,
+    u32,
+    *mut c_void,
+    *const u64,
+    *const u64,
+    *const u32,
+    *const u32,
+    u32,
+    u32,
+    u32,
+    u32,
+) -> u32;
 
 macro_rules! api {
     ($($field:ident = $symbol:literal ($($arg:ty),*);)*) => {
@@ -18,6 +37,8 @@ macro_rules! api {
             $(pub(crate) $field: unsafe extern "C" fn($($arg),*) -> u32,)*
             /// Since CUDA 12.4.
             pub(crate) func_get_param_info: Option<unsafe extern "C" fn(CUfunction, usize, *mut usize, *mut usize) -> u32>,
+            /// Since CUDA 12.0.
+            pub(crate) tensor_map_encode: Option<TensorMapEncode>,
         }
 
         fn load() -> Result<Api, DeviceError> {
@@ -34,6 +55,8 @@ macro_rules! api {
                     .map_err(|_| DeviceError::MissingSymbol($symbol))?,)*
                 // SAFETY: as above.
                 func_get_param_info: unsafe { library.get(b"cuFuncGetParamInfo\0") }.ok().map(|symbol| *symbol),
+                // SAFETY: as above.
+                tensor_map_encode: unsafe { library.get(b"cuTensorMapEncodeTiled\0") }.ok().map(|symbol| *symbol),
             })
         }
     };

@@ -161,6 +161,8 @@ pub enum LaunchError {
     Device(#[from] DeviceError),
     #[error(transparent)]
     Contract(#[from] ContractError),
+    #[error(transparent)]
+    Dispatch(#[from] crate::launcher::DispatchError),
     #[error("cascade `{cascade}` was compiled for {target}, which does not run on {device} of capability {capability}")]
     Target {
         cascade: String,
@@ -198,6 +200,18 @@ pub enum LaunchError {
         kernel: String,
         found: Vec<usize>,
         passed: Vec<usize>,
+    },
+    #[error(
+        "kernel `{kernel}`: the driver refuses a descriptor of tensor `{tensor}` (innermost first: extents {extents:?}, strides {strides:?} bytes, box {box_extents:?}){hint}; {error}"
+    )]
+    TensorMap {
+        kernel: String,
+        tensor: String,
+        extents: Vec<u64>,
+        strides: Vec<u64>,
+        box_extents: Vec<u32>,
+        hint: &'static str,
+        error: Box<CudaError>,
     },
     #[error("tensor `{tensor}` starts at byte {offset} of a buffer of {len}")]
     Offset { tensor: String, offset: u64, len: u64 },

@@ -10,8 +10,12 @@ use crate::error::{CudaError, DeviceError, LaunchError};
 
 const LOG_BYTES: usize = 16 * 1024;
 
-/// The module handle and the assembler's information log.
-pub(crate) fn load(device: &Device, artifact: &KernelArtifact) -> Result<(CUmodule, String), LaunchError> {
+/// The module handle and the assembler's information log. With a cubin nothing is assembled.
+pub(crate) fn load(
+    device: &Device,
+    artifact: &KernelArtifact,
+    cubin: Option<&[u8]>,
+) -> Result<(CUmodule, String), LaunchError> {
     let api = device.bind()?;
     let manifest = artifact.manifest();
     let refused = |error: CudaError, log: &str| LaunchError::Jit {
@@ -24,7 +28,14 @@ pub(crate) fn load(device: &Device, artifact: &KernelArtifact) -> Result<(CUmodu
         },
         error: Box::new(error),
     };
-    let text = CString::new(artifact.ptx()).expect("an artifact's PTX has no NUL byte");
+    let text;
+    let image: *const c_void = match cubin {
+        Some(cubin) => cubin.as_ptr().cast(),
+        None => {
+            text = CString::new(artifact.ptx()).expect("an artifact's PTX has no NUL byte");
+            text.as_ptr().cast()
+        }
+    };
     let (mut info, mut error) = (vec![0u8; LOG_BYTES], vec![0u8; LOG_BYTES]);
     // Sizes and flags travel in the pointers' place.
     let number = |value: usize| std::ptr::without_provenance_mut::<c_void>(value);
@@ -39,11 +50,11 @@ pub(crate) fn load(device: &Device, artifact: &KernelArtifact) -> Result<(CUmodu
     let mut keys = options.map(|(key, _)| key);
     let mut values = options.each_mut().map(|(_, value)| *value);
     let mut module: CUmodule = std::ptr::null_mut();
-    // SAFETY: the text ends in NUL; keys and values have as many entries as said; both logs are as long as said and live
+    // SAFETY: PTX ends in NUL, and a cubin is as long as its own header says (the driver checks its form); keys and values have as many entries as said; both logs are as long as said and live
     // until the call returns, after which the driver does not keep them.
     let status = unsafe {
         let (keys, values) = (keys.as_mut_ptr(), values.as_mut_ptr());
-        (api.module_load_data)(&mut module, text.as_ptr().cast(), options.len() as u32, keys, values)
+        (api.module_load_data)(&mut module, image, options.len() as u32, keys, values)
     };
     match api.check("cuModuleLoadDataEx", status) {
         Ok(()) => Ok((module, log_text(&info))),

@@ -57,8 +57,17 @@ impl Module {
     /// Local memory is refused, unless the manifest allows it, on the very capability that the artifact was compiled for:
     /// elsewhere another assembler works with other limits, and [`Module::kernels`] reports it.
     pub fn load(device: &Device, artifact: &KernelArtifact) -> Result<Module, LaunchError> {
+        Module::load_image(device, artifact, None)
+    }
+
+    /// As [`Module::load`] with machine code that was assembled from the artifact's PTX, so that the driver assembles nothing.
+    pub fn load_cubin(device: &Device, artifact: &KernelArtifact, cubin: &[u8]) -> Result<Module, LaunchError> {
+        Module::load_image(device, artifact, Some(cubin))
+    }
+
+    fn load_image(device: &Device, artifact: &KernelArtifact, cubin: Option<&[u8]>) -> Result<Module, LaunchError> {
         check_target(device, artifact.manifest())?;
-        let (raw, log) = jit::load(device, artifact)?;
+        let (raw, log) = jit::load(device, artifact, cubin)?;
         // Owns the handle from here on, so that an early return unloads it.
         let mut loaded = Loaded {
             device: device.clone(),
@@ -96,6 +105,14 @@ impl Module {
     /// The assembler's information log; empty where it was silent or the code came from the driver's cache.
     pub fn log(&self) -> &str {
         &self.inner.log
+    }
+
+    /// Blocks of a kernel that one multiprocessor holds at a time.
+    pub(crate) fn resident(&self, kernel: usize) -> u32 {
+        self.inner
+            .kernels
+            .get(kernel)
+            .map_or(0, |info| info.blocks_per_multiprocessor)
     }
 
     pub(crate) fn function(&self, kernel: usize) -> CUfunction {

@@ -2,14 +2,17 @@
 
 use std::ffi::c_void;
 
-use cudarc::driver::sys::CUfunction;
-use einloom_artifact::contract::{self, ArgValue, Place, PlannedKernel};
-use einloom_artifact::{DType, LaunchPlan, ScalarArg, TensorView};
+use cudarc::driver::sys::{CUfunction, CUtensorMap};
+use einloom_artifact::contract::{self, ArgValue, Place, PlannedKernel, ZEROS_BYTES};
+use einloom_artifact::{ContractError, DType, LaunchPlan, ScalarArg, TensorView};
 
 use crate::buffer::DeviceBuffer;
+use crate::direct::check_workspace;
 use crate::error::LaunchError;
 use crate::module::Module;
 use crate::stream::Stream;
+use crate::tensor::Workspace;
+use crate::tensor_map;
 
 /// A tensor of a call, in device memory.
 #[derive(Clone, Debug)]
@@ -68,7 +71,9 @@ struct PackedKernel {
     dynamic_shared: u32,
     /// One 8-byte slot for each argument, little end first like the device.
     _values: Vec<u64>,
-    /// The address of each slot.
+    /// The descriptors, 128 bytes each. They hold addresses, extents and strides, so they last as long as the prepared launch.
+    _maps: Vec<CUtensorMap>,
+    /// The address of each slot or descriptor.
     pointers: Vec<*mut c_void>,
 }
 
@@ -101,27 +106,64 @@ impl PreparedLaunch {
         }
         let plan = contract::check(module.manifest(), &views, scalars)?;
         let workspace = DeviceBuffer::alloc(module.device(), plan.workspace_bytes)?;
+        let mut buffers: Vec<_> = tensors.iter().map(|tensor| tensor.buffer.clone()).collect();
+        let address = workspace.address();
+        buffers.push(workspace);
+        PreparedLaunch::packed(module, plan, address, buffers)
+    }
+
+    /// Packs the arguments of a checked call, in memory that the caller keeps alive.
+    pub(crate) fn from_plan(
+        module: &Module,
+        plan: LaunchPlan,
+        workspace: Workspace<'_>,
+    ) -> Result<PreparedLaunch, LaunchError> {
+        let clash = |start: u64, bytes: u64| {
+            plan.tensors.iter().any(|tensor| match tensor.place {
+                Place::Address(address) => address < start + bytes && start < address + tensor.span_bytes,
+                Place::Workspace(_) => false,
+            })
+        };
+        check_workspace(workspace, plan.workspace_bytes, clash)?;
+        for (tensor, param) in plan.tensors.iter().zip(&module.manifest().tensors) {
+            if tensor.place == Place::Address(0) && tensor.span_bytes > 0 {
+                let tensor = param.name.clone();
+                return Err(ContractError::NullAddress { tensor }.into());
+            }
+        }
+        PreparedLaunch::packed(module, plan, workspace.address, Vec::new())
+    }
+
+    /// `buffers` are kept alive with it.
+    fn packed(
+        module: &Module,
+        plan: LaunchPlan,
+        workspace: u64,
+        buffers: Vec<DeviceBuffer>,
+    ) -> Result<PreparedLaunch, LaunchError> {
         let addresses: Vec<u64> = plan
             .tensors
             .iter()
             .map(|tensor| match tensor.place {
                 Place::Address(address) => address,
-                Place::Workspace(offset) => workspace.address() + offset,
+                Place::Workspace(offset) => workspace + offset,
             })
             .collect();
         let kernels = plan
             .launches
             .iter()
-            .map(|kernel| pack(module, kernel, &addresses))
-            .collect();
+            .map(|kernel| pack(module, &plan, kernel, &addresses, workspace))
+            .collect::<Result<_, _>>()?;
         let range = |tensor: &usize| {
             let address = *addresses.get(*tensor)?;
             let bytes = plan.tensors.get(*tensor)?.span_bytes;
             (bytes > 0).then_some(Clear { address, bytes })
         };
-        let clears = plan.clears.iter().filter_map(range).collect();
-        let mut buffers: Vec<_> = tensors.iter().map(|tensor| tensor.buffer.clone()).collect();
-        buffers.push(workspace);
+        let zeros = plan.zeros.map(|offset| Clear {
+            address: workspace + offset,
+            bytes: ZEROS_BYTES,
+        });
+        let clears = plan.clears.iter().filter_map(range).chain(zeros).collect();
         Ok(PreparedLaunch {
             module: module.clone(),
             plan,
@@ -198,30 +240,53 @@ fn view<'a>(tensor: &'a TensorArg<'_>) -> Result<TensorView<'a>, LaunchError> {
     })
 }
 
-fn pack(module: &Module, kernel: &PlannedKernel, addresses: &[u64]) -> PackedKernel {
+/// Packs the arguments of a kernel: a slot or a descriptor each, and the list of their addresses.
+fn pack(
+    module: &Module,
+    plan: &LaunchPlan,
+    kernel: &PlannedKernel,
+    addresses: &[u64],
+    workspace: u64,
+) -> Result<PackedKernel, LaunchError> {
+    let desc = module
+        .manifest()
+        .kernels
+        .get(kernel.kernel)
+        .expect("a plan of this manifest names its kernels");
+    let mut maps = Vec::with_capacity(kernel.maps.len());
+    for map in &kernel.maps {
+        let base = tensor_map::base(map, plan.zeros, workspace);
+        let api = module.device().bind()?;
+        maps.push(tensor_map::encode(api, module.manifest(), &desc.entry, map, base)?);
+    }
     let slot = |arg: &ArgValue| match *arg {
         ArgValue::Tensor(i) => *addresses.get(i).expect("a plan has an address for each tensor"),
         ArgValue::I64(value) => value.cast_unsigned(),
         // The parameter reads the first four bytes of its slot.
         ArgValue::I32(value) => u64::from(value.cast_unsigned()),
         ArgValue::F32(value) => u64::from(value.to_bits()),
+        // Its descriptor is passed instead.
+        ArgValue::Map(_) => 0,
     };
     let mut values: Vec<u64> = kernel.args.iter().map(slot).collect();
-    let pointers = values
-        .iter_mut()
-        .map(|value| std::ptr::from_mut(value).cast())
-        .collect();
-    let desc = module
-        .manifest()
-        .kernels
-        .get(kernel.kernel)
-        .expect("a plan of this manifest names its kernels");
-    PackedKernel {
+    let pointer = |(value, arg): (&mut u64, &ArgValue)| match *arg {
+        ArgValue::Map(i) => {
+            let map = maps
+                .get_mut(i)
+                .expect("a plan has the descriptors that its arguments name");
+            std::ptr::from_mut(map).cast()
+        }
+        _ => std::ptr::from_mut(value).cast(),
+    };
+    let pointers = values.iter_mut().zip(&kernel.args).map(pointer).collect();
+    let (multiprocessors, resident) = (module.device().facts().multiprocessors, module.resident(kernel.kernel));
+    Ok(PackedKernel {
         function: module.function(kernel.kernel),
-        grid: kernel.grid,
+        grid: desc.blocks(kernel.grid, multiprocessors, resident),
         block: desc.block,
         dynamic_shared: desc.dynamic_shared,
         _values: values,
+        _maps: maps,
         pointers,
-    }
+    })
 }

@@ -11,6 +11,7 @@ use crate::error::DeviceError;
 pub struct Stream {
     device: Device,
     raw: CUstream,
+    owned: bool,
     timeout: Option<Duration>,
 }
 
@@ -30,8 +31,22 @@ impl Stream {
         Ok(Stream {
             device: device.clone(),
             raw,
+            owned: true,
             timeout: None,
         })
+    }
+
+    /// A stream that another library made, and which it destroys. Null is the default stream.
+    ///
+    /// # Safety
+    /// `raw` must be a `CUstream` of the device's primary context, valid for as long as this handle is used.
+    pub unsafe fn borrow_raw(device: &Device, raw: *mut std::ffi::c_void) -> Stream {
+        Stream {
+            device: device.clone(),
+            raw: raw.cast(),
+            owned: false,
+            timeout: None,
+        }
     }
 
     /// Limits every later wait for this stream, copies included. `None`, the default: no limit.
@@ -78,6 +93,9 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        if !self.owned {
+            return;
+        }
         if let Ok(api) = self.device.bind() {
             // SAFETY: the only destruction; the driver lets queued work finish first.
             let _ = unsafe { (api.stream_destroy)(self.raw) };

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{device, kernel, manifest, tensor};
+use common::{COUNT, count_artifact, device, kernel, manifest, tensor};
 use einloom_artifact::{ContractError, DType, KernelArg, KernelArtifact, Role, ScalarArg, ScalarType, ScalarValue};
 use einloom_runtime::{
     DeviceBuffer, DeviceError, L2Flush, LaunchError, Module, PreparedLaunch, Stream, TensorArg, TimingOptions, time,
@@ -40,86 +40,6 @@ const ARGS: &str = "\
     ret;
 }
 ";
-
-/// `count[i] += 1` into a tensor that each launch clears, then `out[i] = count[i] + x[i]`.
-const COUNT: &str = "\
-.version 7.0
-.target sm_80
-.address_size 64
-.visible .entry count(.param .u64 count_ptr, .param .u64 n_value)
-{
-    .reg .pred %p;
-    .reg .u32 %a, %b, %c, %one;
-    .reg .u64 %i, %n, %at;
-    mov.u32 %a, %ctaid.x;
-    mov.u32 %b, %ntid.x;
-    mov.u32 %c, %tid.x;
-    mad.lo.u32 %a, %a, %b, %c;
-    cvt.u64.u32 %i, %a;
-    ld.param.u64 %n, [n_value];
-    setp.ge.u64 %p, %i, %n;
-    @%p ret;
-    ld.param.u64 %at, [count_ptr];
-    cvta.to.global.u64 %at, %at;
-    shl.b64 %i, %i, 2;
-    add.u64 %at, %at, %i;
-    mov.u32 %one, 1;
-    red.global.add.u32 [%at], %one;
-    ret;
-}
-.visible .entry sum(.param .u64 count_ptr, .param .u64 x_ptr, .param .u64 out_ptr, .param .u64 n_value)
-{
-    .reg .pred %p;
-    .reg .u32 %a, %b, %c;
-    .reg .u64 %i, %n, %at;
-    mov.u32 %a, %ctaid.x;
-    mov.u32 %b, %ntid.x;
-    mov.u32 %c, %tid.x;
-    mad.lo.u32 %a, %a, %b, %c;
-    cvt.u64.u32 %i, %a;
-    ld.param.u64 %n, [n_value];
-    setp.ge.u64 %p, %i, %n;
-    @%p ret;
-    shl.b64 %i, %i, 2;
-    ld.param.u64 %at, [count_ptr];
-    cvta.to.global.u64 %at, %at;
-    add.u64 %at, %at, %i;
-    ld.global.u32 %a, [%at];
-    ld.param.u64 %at, [x_ptr];
-    cvta.to.global.u64 %at, %at;
-    add.u64 %at, %at, %i;
-    ld.global.u32 %b, [%at];
-    add.u32 %a, %a, %b;
-    ld.param.u64 %at, [out_ptr];
-    cvta.to.global.u64 %at, %at;
-    add.u64 %at, %at, %i;
-    st.global.u32 [%at], %a;
-    ret;
-}
-";
-
-fn count_artifact() -> KernelArtifact {
-    let mut count = tensor("count", Role::Workspace, DType::I32, None);
-    count.zeroed = true;
-    let tensors = vec![
-        tensor("out", Role::Output, DType::I32, None),
-        tensor("x", Role::Input, DType::I32, None),
-        count,
-    ];
-    let kernels = vec![
-        kernel("count", vec![KernelArg::TensorPtr(2), KernelArg::Extent(0)]),
-        kernel(
-            "sum",
-            vec![
-                KernelArg::TensorPtr(2),
-                KernelArg::TensorPtr(1),
-                KernelArg::TensorPtr(0),
-                KernelArg::Extent(0),
-            ],
-        ),
-    ];
-    KernelArtifact::new(manifest(tensors, &[], kernels), COUNT.to_owned()).unwrap()
-}
 
 fn bytes(values: &[i32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()

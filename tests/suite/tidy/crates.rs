@@ -55,8 +55,11 @@ fn may_use(user: &str, used: &str) -> bool {
     let place = |name: &str| COMPILER.iter().position(|known| *known == name);
     match (place(user), place(used)) {
         (Some(user), Some(used)) => used < user,
-        // The command line joins compiler and runtime; what is compiled ahead of time is described by artifacts alone.
-        (Some(_), None) => user == "einloom" || (user == "einloom-build" && used == "einloom-artifact"),
+        // The command line joins compiler and runtime; what is compiled ahead of time is described by artifacts alone, and takes
+        // its schedules from the database of tuned ones.
+        (Some(_), None) => {
+            user == "einloom" || (user == "einloom-build" && ["einloom-artifact", "einloom-tune"].contains(&used))
+        }
         (None, Some(_)) => user == TESTS,
         (None, None) => user == TESTS || (user != "einloom-artifact" && used == "einloom-artifact"),
     }

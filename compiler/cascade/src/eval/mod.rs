@@ -21,7 +21,7 @@ pub use mode::Mode;
 
 use crate::bind::{BindError, bind};
 use crate::data::{Inputs, Tensor, Values};
-use crate::expr::{DefId, ExprId, Kind};
+use crate::expr::{DefId, Expr, ExprId, Kind, MapOp};
 use crate::ir::Cascade;
 use crate::kinds::{Malformed, kinds};
 use crate::ops::{MathError, Scalar};
@@ -52,8 +52,8 @@ pub enum EvalError {
     TooLarge,
     #[error("expressions are nested too deeply")]
     TooDeep,
-    #[error("a promise does not hold: `assume` number {0}")]
-    Assume(usize),
+    #[error("the inputs break the promise `assume {0}`")]
+    Assume(String),
     #[error("two points of output `{name}` are written to place {place}")]
     Collision { name: String, place: usize },
     #[error(transparent)]
@@ -197,7 +197,7 @@ impl<'a> Evaluator<'a> {
     pub fn check_assumes(&mut self) -> Result<(), EvalError> {
         let cascade = self.machine.cascade;
         let free = block::free_vars(cascade);
-        for (number, cond) in cascade.assumes.iter().enumerate() {
+        for cond in &cascade.assumes {
             let vars = &free[cond.index()];
             let total = self.machine.count(vars)?;
             let mut first = 0;
@@ -212,7 +212,7 @@ impl<'a> Evaluator<'a> {
                     machine.filter(&[*cond], &[], &mut env).map(|chosen| chosen.is_none())
                 })?;
                 if !all {
-                    return Err(EvalError::Assume(number + 1));
+                    return Err(EvalError::Assume(promise(cascade, *cond)));
                 }
                 first = last;
             }
@@ -298,6 +298,15 @@ impl<'a> Evaluator<'a> {
         }
         Ok(list)
     }
+}
+
+/// The text of a promise, without the part that says that its reads are inside.
+fn promise(cascade: &Cascade, cond: ExprId) -> String {
+    let shown = match cascade.exprs.get(cond) {
+        Expr::Map(MapOp::Or, args) if matches!(cascade.exprs.get(args[0]), Expr::Map(MapOp::Not, _)) => args[1],
+        _ => cond,
+    };
+    crate::print::print_expr(cascade, shown)
 }
 
 /// All outputs of a cascade, each rounded once to its storage type.

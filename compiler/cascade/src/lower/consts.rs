@@ -105,7 +105,8 @@ impl<'a> Lowerer<'a> {
         Some(val.expr)
     }
 
-    fn reads(&self, root: ExprId) -> bool {
+    /// Whether an expression reads a tensor.
+    pub(crate) fn reads(&self, root: ExprId) -> bool {
         use crate::expr::Expr;
         let mut stack = vec![root];
         let mut seen = std::collections::BTreeSet::new();

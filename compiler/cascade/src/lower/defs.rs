@@ -156,8 +156,16 @@ impl<'a> Lowerer<'a> {
             self.error(Code::E0212, item.span, "a local rank has one extent", "");
             return;
         };
-        let Some(val) = self.raw(choice) else { return };
-        if val.kind != crate::expr::Kind::Int || !self.terms.ranks(&val).is_empty() {
+        let read = matches!(choice.unparen().kind, ast::ExprKind::Index { .. });
+        let val = if read { None } else { self.raw(choice) };
+        if val.is_none() && !read {
+            return;
+        }
+        let fixed = val.filter(|val| {
+            let known = self.terms.ranks(val).is_empty() && val.conds.is_empty() && !self.reads(val.expr);
+            known && val.kind == crate::expr::Kind::Int
+        });
+        let Some(val) = fixed else {
             self.error(
                 Code::E0212,
                 choice.span,
@@ -165,7 +173,7 @@ impl<'a> Lowerer<'a> {
                 "",
             );
             return;
-        }
+        };
         let extent = val.expr;
         self.terms.extents.insert(extent);
         let owner = self

@@ -1,6 +1,6 @@
 //! From syntax trees to a [`Cascade`]: names, ranks, types, defs, implied sums, domains; and all messages about them.
 //!
-//! Every value is a [`Val`](terms::Val): an expression and the conditions under which it exists. `where`, reads outside
+//! Every value is a [`Val`]: an expression and the conditions under which it exists. `where`, reads outside
 //! and `else` only build conditions; reductions use up those that mention their atoms. Defs are expanded where they
 //! are called; values that a def names become definitions of the cascade.
 //!

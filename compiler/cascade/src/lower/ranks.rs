@@ -126,7 +126,9 @@ impl<'a> Lowerer<'a> {
                 self.out.composites.push(composite);
             }
         }
-        for id in 0..count {
+        // Parts before wholes, which follow from them.
+        let (wholes, parts): (Vec<RankId>, Vec<RankId>) = (0..count).partition(|id| self.ranks[*id].parts.is_some());
+        for id in parts.into_iter().chain(wholes) {
             let broken = !matches!(self.names.get(&self.ranks[id].name), Some((Binding::Rank(_), _)));
             let told = self.rank_state.get(&id) == Some(&true) && !self.diagnostics.is_empty();
             if self.ranks[id].extent.is_none() && !told && !broken && !self.excused(id) {
@@ -148,6 +150,15 @@ impl<'a> Lowerer<'a> {
             ),
             _ => false,
         }) || main.poisoned.iter().any(|other| other == name)
+            || (!self.diagnostics.is_empty() && self.follows_from_refused(id))
+    }
+
+    /// Whether a part decides with another one that was refused, or a whole with a part that is unknown.
+    fn follows_from_refused(&self, id: RankId) -> bool {
+        let refused = |part: &RankId| self.rank_state.get(part) == Some(&true);
+        let parts = |id: RankId| self.ranks[id].parts.as_deref().unwrap_or_default();
+        parts(id).iter().any(|part| self.ranks[*part].extent.is_none())
+            || (0..self.ranks.len()).any(|whole| parts(whole).contains(&id) && parts(whole).iter().any(refused))
     }
 
     fn missing_extent(&mut self, id: RankId) {
@@ -174,7 +185,16 @@ impl<'a> Lowerer<'a> {
         } else {
             format!("no input has a dimension `{name}`, and the rank has no value")
         });
-        if let Some(known) = known {
+        let part = self
+            .ranks
+            .iter()
+            .any(|rank| rank.parts.as_ref().is_some_and(|parts| parts.contains(&id)));
+        if let Some(known) = known
+            && part
+        {
+            let name = format!("{name} = {}", known.name.to_uppercase());
+            diagnostic = diagnostic.help(format!("give it one in a `rank` item of its own: `rank {name}`"));
+        } else if let Some(known) = known {
             let fix = format!("{name} = {}", known.name.to_uppercase());
             diagnostic = diagnostic.fix(format!("give it one: `rank {fix}`"), span, fix);
         }
@@ -198,15 +218,13 @@ impl<'a> Lowerer<'a> {
     fn sources(&self, id: RankId) -> Vec<(crate::expr::InputId, usize)> {
         let name = &self.ranks[id].name;
         let mut list = Vec::new();
-        let mut input = 0;
         let main: &'a ast::File = self.files[self.files.len() - 1];
-        for decl in super::decls::tensor_decls(main) {
+        for (input, decl) in (0..).zip(super::decls::tensor_decls(main)) {
             for (at, dim) in decl.dims.iter().flatten().enumerate() {
                 if matches!(&dim.unparen().kind, ExprKind::Name(found) if found.text == *name) {
                     list.push((crate::expr::InputId(input), at));
                 }
             }
-            input += 1;
         }
         list
     }

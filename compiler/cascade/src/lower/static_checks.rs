@@ -1,13 +1,21 @@
-//! Checks of the defs of the main file as they stand, called or not: names and recursion.
+//! Checks of defs as they stand, called or not: names and recursion of those of the main file, the blocks of all files.
 
 use super::Lowerer;
 use einloom_syntax::ast::{self, DefBody, Expr, ExprKind, Ident, StmtKind};
 use einloom_syntax::codes::Code;
 use einloom_syntax::diagnostic::Diagnostic;
+use einloom_syntax::span::Span;
 
 impl<'a> Lowerer<'a> {
     /// Checks every def of the main file.
     pub(crate) fn static_checks(&mut self, main: &'a ast::File) {
+        for file in self.files {
+            for stmt in &file.stmts {
+                if let StmtKind::Def(def) = &stmt.kind {
+                    self.block(def);
+                }
+            }
+        }
         for stmt in &main.stmts {
             let StmtKind::Def(def) = &stmt.kind else { continue };
             if super::calls::is_builtin(&def.name.text) {
@@ -55,6 +63,59 @@ impl<'a> Lowerer<'a> {
                 }
             }
         }
+    }
+
+    /// The definitions of a block: bare names, each defined once. Values of a def carry ranks that it does not know, so an
+    /// index list could not be complete.
+    fn block(&mut self, def: &'a ast::Def) {
+        let DefBody::Block { stmts, .. } = &def.body else {
+            return;
+        };
+        let mut seen: Vec<&Ident> = def.params.iter().chain(&def.ranks).collect();
+        for stmt in stmts {
+            match &stmt.kind {
+                StmtKind::Rank(items) => items.iter().for_each(|item| self.local_name(&item.name, &mut seen)),
+                StmtKind::Define { lhs, .. } => {
+                    self.local_name(&lhs.name, &mut seen);
+                    self.no_list(lhs);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn local_name(&mut self, name: &'a Ident, seen: &mut Vec<&'a Ident>) {
+        if name.is_new() {
+            let message = format!(
+                "`{}` is the new value of an `inout` tensor, and a def has none",
+                name.text
+            );
+            self.error(Code::E0601, name.span, message, "");
+        } else if super::calls::is_builtin(&name.text) {
+            let message = format!("`{}` is the name of a function", name.text);
+            self.error(Code::E0202, name.span, message, "");
+        }
+        match seen.iter().find(|other| other.text == name.text) {
+            Some(first) => self.twice(name, first.span),
+            None => seen.push(name),
+        }
+    }
+
+    fn no_list(&mut self, lhs: &ast::Lhs) {
+        if lhs.places.is_none() {
+            return;
+        }
+        let end = lhs.name.span.end;
+        let list = Span { start: end, ..lhs.span };
+        self.report(
+            Diagnostic::new(
+                Code::E0207,
+                format!("`{}` is local to a def and takes no index list", lhs.name.text),
+            )
+            .primary(list, "")
+            .note("the values of a def carry ranks that it does not know, so a list could not be complete")
+            .fix("leave the list out", list, ""),
+        );
     }
 
     /// A def sees its parameters, its locals, constants and defs.

@@ -1,17 +1,18 @@
 //! `einloom bench`: time of one launch, TFLOP/s and GB/s on a GPU.
 
 use super::Output;
-use super::common::{CliError, CliResult, DeviceArg, given, load, schedule};
+use super::common::{CliError, CliResult, DeviceArg, TunedArgs, given, load, schedule};
 use super::compile::select;
 use super::verify::shape_text;
 use crate::case::{Case, Runner, shape_class};
-use crate::data::shapes::{self, Given};
+use crate::data::usual;
 use crate::pipeline;
 use crate::session::{Session, choice_text};
+use crate::tuning::lookup::Purpose;
+use crate::tuning::problem::least_align;
 use crate::work::work;
 use clap::Args;
 use comfy_table::{Table, presets};
-use einloom_cascade::ir::Cascade;
 use einloom_runtime::TimingOptions;
 use std::path::PathBuf;
 
@@ -29,9 +30,11 @@ pub(crate) struct BenchArgs {
     /// Target; the device's best without
     #[arg(long)]
     target: Option<String>,
-    /// One schedule for all kernels, e.g. rows=128,cols=64,warps=4,stages=2,blocks=2; the default one without
+    /// One schedule for all kernels, e.g. rows=128,cols=64,warps=4,stages=2,blocks=2; the tuned or default ones without
     #[arg(long)]
     schedule: Option<String>,
+    #[command(flatten)]
+    tuned: TunedArgs,
     /// Samples; the median is reported
     #[arg(long, default_value_t = 50)]
     reps: usize,
@@ -61,7 +64,7 @@ pub(crate) fn bench(args: &BenchArgs, output: Output) -> CliResult {
         };
         for cascade in select(&loaded.cascades, &given)? {
             let plan = pipeline::plan(cascade)?;
-            let symbols = symbols(cascade, &plan, &given)?;
+            let symbols = usual::symbols(cascade, &plan, &given)?;
             let case = Case::from_symbols(cascade, &given, &symbols, args.seed)?;
             let shape = shape_class(&plan, &case);
             let target = args.target.as_deref().unwrap_or(runner.target());
@@ -70,7 +73,17 @@ pub(crate) fn bench(args: &BenchArgs, output: Output) -> CliResult {
                     let list = vec![schedule(text)?; plan.kernels.len()];
                     pipeline::tile_with(plan, list, target, &shape)?
                 }
-                None => pipeline::tile(plan, target, &shape)?,
+                None => {
+                    let facts = gpu.device().facts();
+                    let purpose = Purpose {
+                        target,
+                        align: least_align(&shape),
+                        symbols: &symbols,
+                        device: Some((&facts.name, facts.driver_version)),
+                    };
+                    let choice = args.tuned.choose(path, cascade, &plan, &shape, &purpose, output);
+                    pipeline::tile_by(plan, choice.schedules, target, &shape)?
+                }
             };
             let compiled = pipeline::emit(tiled, target)?;
             let plan = &compiled.tiled.plan;
@@ -112,27 +125,4 @@ pub(crate) fn bench(args: &BenchArgs, output: Output) -> CliResult {
         println!("{table}");
     }
     Ok(good)
-}
-
-/// Symbol values: the given ones; long ranks 4096, the first other rank 4 (a batch), the others 16 (heads).
-fn symbols(cascade: &Cascade, plan: &einloom_plan::ir::FusedPlan, given: &Given) -> Result<Vec<i64>, CliError> {
-    let long = pipeline::long_symbols(plan);
-    let mut first = true;
-    let defaults: Vec<(String, i64)> = cascade
-        .symbols
-        .iter()
-        .enumerate()
-        .map(|(i, s)| {
-            let n = if long.contains(&einloom_cascade::expr::SymId(i as u32)) {
-                4096
-            } else if std::mem::take(&mut first) {
-                4
-            } else {
-                16
-            };
-            (s.name.clone(), n)
-        })
-        .collect();
-    let default = |name: &str| defaults.iter().find(|(n, _)| n == name).map_or(16, |(_, n)| *n);
-    Ok(shapes::symbols(cascade, given, default)?)
 }

@@ -3,9 +3,14 @@
 use super::{MessageFormat, Output};
 use crate::data::shapes::{Given, ShapeError, parse};
 use crate::session::{Loaded, Session};
+use crate::tuning::lookup::{self, Choice, Purpose};
+use clap::Args;
+use einloom_cascade::ir::Cascade;
+use einloom_plan::ir::FusedPlan;
 use einloom_syntax::{Diagnostic, Style};
-use einloom_tile::schedule::Schedule;
-use std::path::Path;
+use einloom_tile::schedule::{Schedule, ShapeClass};
+use einloom_tune::database::Database;
+use std::path::{Path, PathBuf};
 
 /// An error that ends a command; its text stands after `error: `.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +101,15 @@ pub(crate) fn report(error: &CliError, output: Output) {
     }
 }
 
+/// Prints a note on standard error.
+pub(crate) fn note(text: &str, output: Output) {
+    match output.format {
+        MessageFormat::Human if output.color => eprintln!("\x1b[1m\x1b[92mnote\x1b[0m: {text}"),
+        MessageFormat::Human => eprintln!("note: {text}"),
+        MessageFormat::Json => eprintln!("{}", serde_json::json!({ "severity": "note", "message": text })),
+    }
+}
+
 /// Loads a spec, shows its messages; `None` if it has errors.
 pub(crate) fn load(session: &mut Session, path: &Path, output: Output) -> Result<Option<Loaded>, CliError> {
     let loaded = session.load(path).map_err(|error| CliError::io(path, error))?;
@@ -103,29 +117,64 @@ pub(crate) fn load(session: &mut Session, path: &Path, output: Output) -> Result
     Ok((!einloom_syntax::has_errors(&loaded.diagnostics)).then_some(loaded))
 }
 
-/// Parses `--schedule rows=128,cols=64,warps=4,stages=2,blocks=2,left=registers`; fields that are not given keep the first
-/// candidate's.
+/// Parses `--schedule rows=128,cols=64,warps=4,stages=2,blocks=2,left=registers,specialised=no|plain[+overlap][+persistent][+first]`; fields
+/// that are not given keep the first candidate's.
 pub(crate) fn schedule(text: &str) -> Result<Schedule, CliError> {
-    let mut schedule = einloom_tile::schedule::candidates().swap_remove(0);
-    for (name, value) in parse(text)? {
-        let number = value
-            .parse::<u32>()
-            .map_err(|_| CliError::Other(format!("schedule: `{value}` is no number")));
-        match name.as_str() {
-            "rows" => schedule.rows = number?,
-            "cols" => schedule.cols = number?,
-            "warps" => schedule.warps = number?,
-            "stages" => schedule.stages = number?,
-            "blocks" => schedule.blocks_per_sm = number?,
-            "left" if value == "registers" || value == "shared" => schedule.left_in_registers = value == "registers",
-            _ => {
-                let known = "rows, cols, warps, stages, blocks, left=registers|shared";
-                return Err(CliError::Other(format!(
-                    "schedule: no field `{name}` = `{value}`; fields: {known}"
-                )));
-            }
+    einloom_tile::dimensions::from_text(text).map_err(|error| CliError::Other(format!("schedule: {error}")))
+}
+
+/// Which tuned schedules a command uses.
+#[derive(Args, Debug)]
+pub(crate) struct TunedArgs {
+    /// Folder of tuned schedules; `tuned` beside the spec without
+    #[arg(long, value_name = "FOLDER", conflicts_with = "no_tuned")]
+    tuned: Option<PathBuf>,
+    /// Use the default schedules, not tuned ones
+    #[arg(long)]
+    no_tuned: bool,
+}
+
+impl TunedArgs {
+    /// The schedules for a plan, and where they come from. Damaged lines of the database are warnings.
+    pub(crate) fn choose(
+        &self,
+        spec: &Path,
+        cascade: &Cascade,
+        plan: &FusedPlan,
+        shape: &ShapeClass,
+        purpose: &Purpose<'_>,
+        output: Output,
+    ) -> Choice {
+        match self.database(spec, output) {
+            Some(database) => lookup::choose(&database, cascade, plan, shape, purpose),
+            None => Choice {
+                schedules: None,
+                origin: "default".to_owned(),
+            },
         }
     }
-    schedule.check().map_err(|error| CliError::Other(error.to_string()))?;
-    Ok(schedule)
+
+    /// The tuned schedules of a spec; `None` if they are not wanted.
+    pub(crate) fn database(&self, spec: &Path, output: Output) -> Option<Database> {
+        if self.no_tuned {
+            return None;
+        }
+        let folder = self.tuned.clone().unwrap_or_else(|| lookup::folder(spec));
+        let database = Database::open(&folder);
+        for problem in database.problems() {
+            warn(problem, output);
+        }
+        Some(database)
+    }
+}
+
+/// Prints a warning on standard error.
+pub(crate) fn warn(text: &dyn std::fmt::Display, output: Output) {
+    match output.format {
+        MessageFormat::Human => eprintln!("warning: {text}"),
+        MessageFormat::Json => eprintln!(
+            "{}",
+            serde_json::json!({ "severity": "warning", "message": text.to_string() })
+        ),
+    }
 }

@@ -1,12 +1,15 @@
 //! `einloom compile`: every level of one spec, for one target, into a folder.
 
 use super::Output;
-use super::common::{CliError, CliResult, given, load, schedule};
+use super::common::{CliError, CliResult, TunedArgs, given, load, schedule};
 use crate::data::shapes::Given;
+use crate::data::usual;
 use crate::pipeline::{self, Compiled};
-use crate::session::{Session, choice_text};
+use crate::session::{Session, choice_stem, choice_text};
+use crate::tuning::lookup::Purpose;
 use clap::{Args, ValueEnum};
 use einloom_cascade::ir::Cascade;
+use einloom_tile::schedule::ShapeClass;
 use std::path::{Path, PathBuf};
 
 /// A level that can be written.
@@ -36,15 +39,17 @@ pub(crate) struct CompileArgs {
     /// Levels to write
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["module"])]
     emit: Vec<Emit>,
-    /// Compile-time choices, e.g. e=128,T=bf16; all specialisations without
+    /// Compile-time choices, e.g. e=128,T=bf16 (all specialisations without); extents to look tuned schedules up by, e.g. p=4096
     #[arg(long)]
     shape: Vec<String>,
     /// Alignment in bytes that launches will guarantee for bases and outer strides: 16, 8, 4 or 2
     #[arg(long, default_value_t = 16)]
     align: u32,
-    /// One schedule for all kernels, e.g. rows=128,cols=64,warps=4,stages=2,blocks=2; the default one without
+    /// One schedule for all kernels, e.g. rows=128,cols=64,warps=4,stages=2,blocks=2; the tuned or default ones without
     #[arg(long)]
     schedule: Option<String>,
+    #[command(flatten)]
+    tuned: TunedArgs,
 }
 
 pub(crate) fn compile(args: &CompileArgs, output: Output) -> CliResult {
@@ -62,7 +67,7 @@ pub(crate) fn compile(args: &CompileArgs, output: Output) -> CliResult {
     let cascades = select(&loaded.cascades, &given)?;
     std::fs::create_dir_all(&args.output).map_err(|error| CliError::io(&args.output, error))?;
     for cascade in cascades {
-        let stem = stem(cascade, loaded.cascades.len());
+        let stem = choice_stem(cascade, loaded.cascades.len());
         if args.emit.contains(&Emit::Ast) {
             write(
                 &args.output,
@@ -82,10 +87,7 @@ pub(crate) fn compile(args: &CompileArgs, output: Output) -> CliResult {
         if args.emit.iter().all(|e| matches!(e, Emit::Ast | Emit::Cascade)) {
             continue;
         }
-        let compiled = match &args.schedule {
-            Some(text) => pipeline::compile_with(cascade, &args.target, args.align, &schedule(text)?)?,
-            None => pipeline::compile(cascade, &args.target, args.align)?,
-        };
+        let (compiled, origin) = compiled(args, cascade, &given, output)?;
         write_levels(&args.output, &stem, &compiled, &args.emit)?;
         let kernels = compiled.tiled.kernels.len();
         let plural = if kernels == 1 { "kernel" } else { "kernels" };
@@ -95,9 +97,41 @@ pub(crate) fn compile(args: &CompileArgs, output: Output) -> CliResult {
         } else {
             format!(" ({choice})")
         };
-        println!("{}{choice}: {kernels} {plural} for {}", cascade.name, args.target);
+        println!(
+            "{}{choice}: {kernels} {plural} for {}{origin}",
+            cascade.name, args.target
+        );
     }
     Ok(true)
+}
+
+/// Compiles one specialisation; says where its schedules come from if they are tuned.
+fn compiled(
+    args: &CompileArgs,
+    cascade: &Cascade,
+    given: &Given,
+    output: Output,
+) -> Result<(Compiled, String), CliError> {
+    if let Some(text) = &args.schedule {
+        let compiled = pipeline::compile_with(cascade, &args.target, args.align, &schedule(text)?)?;
+        return Ok((compiled, String::new()));
+    }
+    let plan = pipeline::plan(cascade)?;
+    let shape = ShapeClass::aligned(&plan, args.align);
+    let symbols = usual::symbols(cascade, &plan, given)?;
+    let purpose = Purpose {
+        target: &args.target,
+        align: args.align,
+        symbols: &symbols,
+        device: None,
+    };
+    let choice = args.tuned.choose(&args.file, cascade, &plan, &shape, &purpose, output);
+    let origin = match &choice.schedules {
+        Some(_) => format!(", schedules from {}", choice.origin),
+        None => String::new(),
+    };
+    let tiled = pipeline::tile_by(plan, choice.schedules, &args.target, &shape)?;
+    Ok((pipeline::emit(tiled, &args.target)?, origin))
 }
 
 fn write_levels(folder: &Path, stem: &str, compiled: &Compiled, emit: &[Emit]) -> Result<(), CliError> {
@@ -145,17 +179,6 @@ fn write(folder: &Path, stem: &str, extension: &str, bytes: &[u8]) -> Result<(),
     std::fs::write(&path, bytes).map_err(|error| CliError::io(&path, error))
 }
 
-/// File stem of a specialisation: the name alone where there is only one.
-pub(crate) fn stem(cascade: &Cascade, specialisations: usize) -> String {
-    let mut stem = cascade.name.clone();
-    if specialisations > 1 {
-        for (name, value) in &cascade.choices {
-            stem.push_str(&format!("-{name}{value}"));
-        }
-    }
-    stem
-}
-
 /// The specialisations that agree with the given choices.
 pub(crate) fn select<'a>(cascades: &'a [Cascade], given: &Given) -> Result<Vec<&'a Cascade>, CliError> {
     if cascades.iter().all(|cascade| cascade.name.is_empty()) {
@@ -176,4 +199,24 @@ pub(crate) fn select<'a>(cascades: &'a [Cascade], given: &Given) -> Result<Vec<&
         )));
     }
     Ok(found)
+}
+
+/// The one specialisation that a command takes: the first that fits. Where others fit too, a note says which was taken.
+pub(crate) fn select_one<'a>(cascades: &'a [Cascade], given: &Given, output: Output) -> Result<&'a Cascade, CliError> {
+    let fitting = select(cascades, given)?;
+    if let [taken, others @ ..] = fitting.as_slice()
+        && !others.is_empty()
+    {
+        let others: Vec<String> = others.iter().map(|other| choice_text(other)).collect();
+        super::common::note(
+            &format!(
+                "specialisation {} of {} is taken; --shape names another: {}",
+                choice_text(taken),
+                fitting.len(),
+                others.join("; ")
+            ),
+            output,
+        );
+    }
+    Ok(fitting[0])
 }

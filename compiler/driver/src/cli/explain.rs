@@ -1,16 +1,22 @@
-//! `einloom explain`: a spec's passes, rewrites, kernels, tiles and resources, or the page of an error code.
+//! `einloom explain`: a spec's passes, rewrites, kernels, tiles, resources and predicted time, or the page of an error code.
 
 use super::Output;
-use super::common::{CliError, CliResult, given, load};
-use super::compile::select;
-use crate::case::Case;
-use crate::pipeline;
+use super::common::{CliError, CliResult, TunedArgs, given, load, schedule};
+use super::compile::select_one;
+use crate::data::usual;
+use crate::pipeline::{self, Tiled};
+use crate::predict;
 use crate::session::{Session, choice_text};
+use crate::tuning::candidates::Candidates;
+use crate::tuning::lookup::Purpose;
+use crate::tuning::problem::{Problem, least_align};
 use clap::Args;
 use comfy_table::{Table, presets};
-use einloom_tile::lowered::LoweredKernel;
+use einloom_cascade::bind::Extents;
 use einloom_tile::machine::MachineModel;
+use einloom_tile::model::{Device, Prediction};
 use einloom_tile::schedule::{ShapeClass, register_estimate, shared_bytes};
+use einloom_tune::search::Space;
 use std::path::{Path, PathBuf};
 
 #[derive(Args, Debug)]
@@ -23,6 +29,14 @@ pub(crate) struct ExplainArgs {
     /// Choices (the first specialisation without), and extents for the prediction, e.g. e=128,p=4096
     #[arg(long)]
     shape: Vec<String>,
+    /// One schedule for all kernels, e.g. rows=128,cols=64,warps=4,stages=2,blocks=2; the tuned or default ones without
+    #[arg(long)]
+    schedule: Option<String>,
+    /// Lists the schedules that the machine model likes best, so many of all legal ones
+    #[arg(long, value_name = "N")]
+    candidates: Option<usize>,
+    #[command(flatten)]
+    tuned: TunedArgs,
 }
 
 pub(crate) fn explain(args: &ExplainArgs, output: Output) -> CliResult {
@@ -30,15 +44,20 @@ pub(crate) fn explain(args: &ExplainArgs, output: Output) -> CliResult {
     if !Path::new(&text).exists()
         && let Some(code) = einloom_syntax::Code::from_text(&text)
     {
-        println!("{}: {}\n\n{}", code.as_str(), code.title(), code.explain());
+        print!("{}", code.explain());
         return Ok(true);
+    }
+    if !Path::new(&text).exists() && looks_like_code(&text) {
+        return Err(CliError::Other(format!(
+            "no message has the code `{text}`, and there is no such file"
+        )));
     }
     let given = given(&args.shape)?;
     let mut session = Session::new();
     let Some(loaded) = load(&mut session, &args.subject, output)? else {
         return Ok(false);
     };
-    let cascade = select(&loaded.cascades, &given)?[0];
+    let cascade = select_one(&loaded.cascades, &given, output)?;
     let choice = choice_text(cascade);
     println!(
         "cascade {}{}",
@@ -52,22 +71,49 @@ pub(crate) fn explain(args: &ExplainArgs, output: Output) -> CliResult {
     println!("\n{}", einloom_cascade::print::print(cascade).trim_end());
     let plan = pipeline::plan(cascade)?;
     println!("\n{}", einloom_plan::print::print(&plan).trim_end());
-    let shape = match Case::from_shape(cascade, &given, 2, 0) {
-        Ok(case) => crate::case::shape_class(&plan, &case),
-        Err(_) => ShapeClass::aligned(&plan, 16),
+    let symbols = usual::symbols(cascade, &plan, &given)?;
+    let problem = Problem::new(cascade, &given, &symbols).ok();
+    let shape = problem
+        .as_ref()
+        .map_or_else(|| ShapeClass::aligned(&plan, 16), |p| p.class.clone());
+    let (schedules, origin) = match &args.schedule {
+        Some(text) => (Some(vec![schedule(text)?; plan.kernels.len()]), "given".to_owned()),
+        None => {
+            let purpose = Purpose {
+                target: &args.target,
+                align: least_align(&shape),
+                symbols: &symbols,
+                device: None,
+            };
+            let choice = args
+                .tuned
+                .choose(&args.subject, cascade, &plan, &shape, &purpose, output);
+            (choice.schedules, choice.origin)
+        }
     };
-    let tiled = pipeline::tile(plan, &args.target, &shape)?;
+    let tiled = pipeline::tile_by(plan, schedules, &args.target, &shape)?;
     let machine = MachineModel::named(&args.target).ok_or_else(|| CliError::Other("unknown target".to_owned()))?;
-    println!("\ntiles for {}", args.target);
-    println!("{}", resources(&tiled.kernels, &tiled.schedules, machine));
+    println!("\ntiles for {}; schedules: {origin}", args.target);
+    println!("{}", resources(&tiled, machine));
+    if let Some(problem) = problem {
+        let device = Device::named("", &args.target);
+        let shape = super::verify::shape_text(cascade, &symbols);
+        println!("\npredicted for {} at {shape}", device.name);
+        println!("{}", roofline(&tiled, &problem.shapes, &problem.extents, device));
+        if let Some(count) = args.candidates {
+            println!("\n{}", candidates(&problem, &args.target, device, count)?);
+        }
+    }
     Ok(true)
 }
 
-fn resources(
-    kernels: &[LoweredKernel],
-    schedules: &[einloom_tile::schedule::Schedule],
-    machine: &MachineModel,
-) -> Table {
+/// A letter and digits.
+fn looks_like_code(text: &str) -> bool {
+    let rest = text.strip_prefix(['E', 'W', 'e', 'w']);
+    rest.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn resources(tiled: &Tiled, machine: &MachineModel) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_BORDERS_ONLY);
     table.set_header([
@@ -78,17 +124,72 @@ fn resources(
         "shared memory",
         "blocks an SM",
     ]);
-    for (kernel, schedule) in kernels.iter().zip(schedules) {
+    for (kernel, schedule) in tiled.kernels.iter().zip(&tiled.schedules) {
         let program = &kernel.program;
         let shared = shared_bytes(program);
         table.add_row([
             program.name.clone(),
             schedule.to_string(),
-            (program.warps * 32).to_string(),
+            program.threads().to_string(),
             format!("{} of {}", register_estimate(program), machine.registers_per_thread),
             format!("{shared} of {}", machine.shared_per_block),
             program.blocks_per_sm.to_string(),
         ]);
     }
     table
+}
+
+/// What the machine model says: time, what bounds it, how long each resource would be busy alone.
+fn roofline(tiled: &Tiled, shapes: &[Vec<i64>], extents: &Extents, device: &Device) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_BORDERS_ONLY);
+    table.set_header(["kernel", "time", "bound by", "blocks", "waves", "busy"]);
+    for kernel in &tiled.kernels {
+        let row = match predict::kernel(&tiled.plan, kernel, shapes, extents, device) {
+            Some(p) => [
+                format!("{:.1} us{}", p.us, if p.exact { "" } else { ", some loops guessed" }),
+                p.bound.text().to_owned(),
+                p.blocks.to_string(),
+                format!("{:.2}", p.waves),
+                busy(&p),
+            ],
+            None => [
+                "unknown".to_owned(),
+                String::new(),
+                String::new(),
+                String::new(),
+                String::new(),
+            ],
+        };
+        table.add_row([kernel.program.name.clone()].into_iter().chain(row));
+    }
+    table
+}
+
+/// The first candidates in the model's order.
+fn candidates(problem: &Problem, target: &str, device: &Device, count: usize) -> Result<String, CliError> {
+    let all = Candidates::new(problem, target, device)?;
+    let mut text = format!(
+        "the first {} of {} legal candidates, predicted",
+        count.min(all.len()),
+        all.len()
+    );
+    for (candidate, us) in all.ranked().iter().take(count) {
+        text.push_str(&format!("\n{us:>10.1} us  {}", candidate.join(" | ")));
+    }
+    Ok(text)
+}
+
+/// The resources that are busy for at least a twentieth of the time, most first.
+fn busy(prediction: &Prediction) -> String {
+    let mut busy: Vec<_> = prediction
+        .busy
+        .iter()
+        .filter(|(_, us)| *us >= 0.05 * prediction.us)
+        .collect();
+    busy.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let one = |(bound, us): &&(einloom_tile::model::Bound, f64)| {
+        format!("{} {:.0} %", bound.text(), us / prediction.us * 100.0)
+    };
+    busy.iter().map(one).collect::<Vec<_>>().join(", ")
 }

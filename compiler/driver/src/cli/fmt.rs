@@ -19,7 +19,7 @@ pub(crate) struct FmtArgs {
 pub(crate) fn fmt(args: &FmtArgs, output: Output) -> CliResult {
     let mut good = true;
     for path in &args.files {
-        let bytes = std::fs::read(path).map_err(|error| CliError::io(path, error))?;
+        let bytes = crate::session::read(path).map_err(|error| CliError::io(path, error))?;
         let mut session = Session::new();
         let (text, diagnostics) = session.format(&path.display().to_string(), &bytes);
         show(&session, &diagnostics, output);

@@ -8,9 +8,13 @@ mod common;
 mod compile;
 mod explain;
 mod fmt;
+mod pack;
 mod process;
 mod run;
+mod snapshot;
+mod tune;
 mod verify;
+mod worker;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -55,12 +59,21 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Compile a spec to kernels
     Compile(compile::CompileArgs),
+    /// Compile specs ahead of time: a bundle of kernels, and a Rust launcher for it
+    Pack(pack::PackArgs),
+    /// Pin the plan and the PTX of specs as files, or compare them with --check
+    Snapshot(snapshot::SnapshotArgs),
     /// Run a spec on given or random inputs
     Run(run::RunArgs),
     /// Compare every output with the exact result
     Verify(verify::VerifyArgs),
     /// Time kernels on a GPU
     Bench(bench::BenchArgs),
+    /// Search the fastest correct schedules on a GPU and keep them for `compile`
+    Tune(tune::TuneArgs),
+    /// What `tune` starts
+    #[command(hide = true)]
+    Worker(worker::WorkerArgs),
     /// Print shell completions
     Completions {
         /// The shell
@@ -100,9 +113,13 @@ pub fn main() -> ExitCode {
         Command::Fmt(args) => fmt::fmt(&args, output),
         Command::Explain(args) => explain::explain(&args, output),
         Command::Compile(args) => compile::compile(&args, output),
+        Command::Pack(args) => pack::pack(&args, output),
+        Command::Snapshot(args) => snapshot::snapshot(&args, output),
         Command::Run(args) => run::run(&args, output),
         Command::Verify(args) => verify::verify(&args, output),
         Command::Bench(args) => bench::bench(&args, output),
+        Command::Tune(args) => tune::tune(&args, output),
+        Command::Worker(args) => worker::worker(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "einloom", &mut std::io::stdout());
             Ok(true)

@@ -2,7 +2,7 @@
 
 use super::Output;
 use super::common::{CliError, CliResult, DeviceArg, given, load};
-use super::compile::select;
+use super::compile::select_one;
 use crate::case::{Case, Runner};
 use crate::data::{shapes, tensors};
 use crate::pipeline;
@@ -41,9 +41,13 @@ pub(crate) fn run(args: &RunArgs, output: Output) -> CliResult {
     let Some(loaded) = load(&mut session, &args.file, output)? else {
         return Ok(false);
     };
-    let cascade = select(&loaded.cascades, &given)?[0];
-    let mut case = match &args.input {
+    let cascade = select_one(&loaded.cascades, &given, output)?;
+    let case = match &args.input {
         Some(path) => {
+            let kind = std::fs::metadata(path).map_err(|error| CliError::io(path, error))?;
+            if !kind.is_file() {
+                return Err(CliError::Other(format!("{}: not a regular file", path.display())));
+            }
             let bytes = std::fs::read(path).map_err(|error| CliError::io(path, error))?;
             Case::from_tensors(cascade, &given, tensors::read(&bytes)?, args.seed)?
         }
@@ -59,7 +63,7 @@ pub(crate) fn run(args: &RunArgs, output: Output) -> CliResult {
         }
     };
     let runner = Runner::new(args.device)?;
-    let outputs = runner.run(cascade, &mut case)?;
+    let outputs = runner.run(cascade, &case)?;
     print(cascade, &outputs);
     if let Some(path) = &args.output {
         let mut all = Vec::new();
@@ -85,14 +89,21 @@ fn print(cascade: &Cascade, outputs: &[Tensor]) {
         let fold = |f: fn(f64, f64) -> f64| values.iter().copied().reduce(f).unwrap_or(f64::NAN);
         let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
         let shape: Vec<String> = tensor.shape.iter().map(usize::to_string).collect();
+        let number = |x: f64| {
+            if values.is_empty() {
+                "-".to_owned()
+            } else {
+                format!("{x:.4}")
+            }
+        };
         let first: Vec<String> = values.iter().take(4).map(|x| format!("{x:.4}")).collect();
         table.add_row([
             info.name.clone(),
             info.dtype.name().to_owned(),
             shape.join(" x "),
-            format!("{:.4}", fold(f64::min)),
-            format!("{:.4}", fold(f64::max)),
-            format!("{mean:.4}"),
+            number(fold(f64::min)),
+            number(fold(f64::max)),
+            number(mean),
             first.join("  "),
         ]);
     }

@@ -5,10 +5,14 @@ use super::compile::select;
 use super::{MessageFormat, Output};
 use crate::accuracy::Accuracy;
 use crate::case::{Case, CaseError, Runner};
+use crate::data::layout::Layout;
 use crate::data::shapes::{self, Given, ShapeError};
+use crate::exec::placed;
 use crate::pipeline;
 use crate::session::{Session, choice_text};
+use crate::verify::Reference;
 use clap::Args;
+use einloom_cascade::data::Tensor;
 use einloom_cascade::ir::Cascade;
 use einloom_plan::ir::FusedPlan;
 use einloom_tile::schedule::Schedule;
@@ -29,6 +33,9 @@ pub(crate) struct VerifyArgs {
     /// Every legal schedule of a list instead of the default one
     #[arg(long)]
     all_schedules: bool,
+    /// How the tensors lie in memory; several run every case several times
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["dense"])]
+    layout: Vec<Layout>,
     /// One JSON line for each case on standard output
     #[arg(long)]
     json: bool,
@@ -43,6 +50,7 @@ struct Outcome {
     choice: String,
     shape: String,
     schedule: String,
+    layout: Layout,
     /// Output name and accuracy, or why it did not run.
     result: Result<Vec<(String, Accuracy)>, CaseError>,
 }
@@ -116,20 +124,22 @@ fn progress(output: Output) -> ProgressBar {
 }
 
 fn outcomes(runner: &Runner, cascade: &Cascade, given: &Given, args: &VerifyArgs, bar: &ProgressBar) -> Vec<Outcome> {
-    let outcome = |shape: String, schedule: String, result| Outcome {
+    let outcome = |shape: String, schedule: String, layout, result| Outcome {
         spec: cascade.name.clone(),
         choice: choice_text(cascade),
         shape,
         schedule,
+        layout,
         result,
     };
+    let refused = |shape: String, error: CaseError| outcome(shape, String::new(), Layout::Dense, Err(error));
     let plan = match pipeline::plan(cascade) {
         Ok(plan) => plan,
-        Err(error) => return vec![outcome(String::new(), String::new(), Err(error.into()))],
+        Err(error) => return vec![refused(String::new(), error.into())],
     };
     let cases = match symbol_cases(cascade, &plan, given) {
         Ok(cases) => cases,
-        Err(error) => return vec![outcome(String::new(), String::new(), Err(error.into()))],
+        Err(error) => return vec![refused(String::new(), error.into())],
     };
     let mut all = Vec::new();
     for (i, symbols) in cases.into_iter().enumerate() {
@@ -139,13 +149,23 @@ fn outcomes(runner: &Runner, cascade: &Cascade, given: &Given, args: &VerifyArgs
         let case = match Case::from_symbols(cascade, given, &symbols, args.seed + i as u64) {
             Ok(case) => case,
             Err(error) => {
-                all.push(outcome(shape, String::new(), Err(error)));
+                all.push(refused(shape, error));
+                continue;
+            }
+        };
+        let references = match crate::verify::references(cascade, &case.inputs, args.seed) {
+            Ok(references) => references,
+            Err(error) => {
+                all.push(refused(shape, error.into()));
                 continue;
             }
         };
         for (name, schedules) in schedules(runner, &plan, &case, args.all_schedules) {
-            let result = one(runner, cascade, &plan, schedules, &case, args.seed);
-            all.push(outcome(shape.clone(), name, result));
+            for &layout in &args.layout {
+                let outputs = placed::run(runner, &plan, schedules.clone(), &case, layout);
+                let result = outputs.map(|outputs| compared(cascade, &references, &outputs));
+                all.push(outcome(shape.clone(), name.clone(), layout, result));
+            }
         }
     }
     all
@@ -161,7 +181,11 @@ fn symbol_cases(cascade: &Cascade, plan: &FusedPlan, given: &Given) -> Result<Ve
         return Ok(vec![symbols]);
     }
     let (long, streamed) = (pipeline::long_symbols(plan), pipeline::streamed_ranks(plan));
-    Ok(shapes::default_cases(cascade, &long, streamed, 1))
+    let cases = shapes::default_cases(cascade, &long, streamed, 1);
+    if cases.is_empty() {
+        return Err(ShapeError::NoCase);
+    }
+    Ok(cases)
 }
 
 /// Schedules to run a case with: the default (`None`), or every legal one.
@@ -171,7 +195,8 @@ fn schedules(runner: &Runner, plan: &FusedPlan, case: &Case, all: bool) -> Vec<(
     }
     let shape = crate::case::shape_class(plan, case);
     let mut found = Vec::new();
-    for candidate in einloom_tile::schedule::candidates() {
+    let machine = einloom_tile::machine::MachineModel::named(runner.target()).unwrap_or(&einloom_tile::machine::SM_80);
+    for candidate in einloom_tile::schedule::candidates(machine) {
         let list = vec![candidate.clone(); plan.kernels.len()];
         if pipeline::tile_with(plan.clone(), list.clone(), runner.target(), &shape).is_ok() {
             found.push((candidate.to_string(), Some(list)));
@@ -180,26 +205,12 @@ fn schedules(runner: &Runner, plan: &FusedPlan, case: &Case, all: bool) -> Vec<(
     found
 }
 
-fn one(
-    runner: &Runner,
-    cascade: &Cascade,
-    plan: &FusedPlan,
-    schedules: Option<Vec<Schedule>>,
-    case: &Case,
-    seed: u64,
-) -> Result<Vec<(String, Accuracy)>, CaseError> {
-    let references = crate::verify::references(cascade, &case.inputs, seed)?;
-    let outputs = runner.run_plan(plan, schedules, case)?;
-    let compare = |((info, reference), tensor): ((&einloom_cascade::ir::Output, &crate::verify::Reference), _)| {
-        (info.name.clone(), reference.compare(tensor))
-    };
-    Ok(cascade
-        .outputs
-        .iter()
-        .zip(&references)
-        .zip(&outputs)
-        .map(compare)
-        .collect())
+/// Output names and accuracies.
+fn compared(cascade: &Cascade, references: &[Reference], outputs: &[Tensor]) -> Vec<(String, Accuracy)> {
+    let infos = cascade.outputs.iter().zip(references).zip(outputs);
+    infos
+        .map(|((info, reference), tensor)| (info.name.clone(), reference.compare(tensor)))
+        .collect()
 }
 
 /// Extents by rank name.
@@ -223,8 +234,12 @@ fn show(outcome: &Outcome, json: bool, bar: &ProgressBar) {
         return;
     }
     bar.suspend(|| {
-        let Outcome { spec, choice, shape, schedule, .. } = outcome;
-        println!("FAILED {spec} [{choice}] {shape} schedule {schedule}");
+        let Outcome { spec, choice, shape, schedule, layout, .. } = outcome;
+        let layout = match layout {
+            Layout::Dense => String::new(),
+            other => format!(" layout {}", other.name()),
+        };
+        println!("FAILED {spec} [{choice}] {shape} schedule {schedule}{layout}");
         match &outcome.result {
             Err(error) => println!("    {error}"),
             Ok(outputs) => {
@@ -253,6 +268,7 @@ fn to_json(outcome: &Outcome) -> serde_json::Value {
         .collect();
     serde_json::json!({
         "spec": outcome.spec, "choice": outcome.choice, "shape": outcome.shape, "schedule": outcome.schedule,
+        "layout": outcome.layout.name(),
         "passed": outcome.passed(), "outputs": outputs,
         "error": outcome.result.as_ref().err().map(ToString::to_string),
     })

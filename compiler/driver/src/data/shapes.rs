@@ -19,13 +19,21 @@ pub enum ShapeError {
     Form(String),
     #[error("`{name}` = `{value}` is no extent: a whole number from 0 to {max} is expected")]
     Number { name: String, value: String, max: i64 },
+    #[error("`{name}` = `{value}` is no value of type {dtype}")]
+    Scalar {
+        name: String,
+        value: String,
+        dtype: &'static str,
+    },
     #[error("no rank, choice or scalar is called `{name}`; known: {known}")]
     Unknown { name: String, known: String },
     #[error("the extent of `{0}` is given twice, as a rank and as an extent")]
     Twice(String),
+    #[error("no shape was found that the checks and promises of the spec allow; give one with --shape")]
+    NoCase,
     #[error("{0}")]
     Bind(String),
-    #[error("the inputs of this shape take {bytes} bytes; at most {limit} are allowed here")]
+    #[error("the inputs and outputs of this shape take {bytes} bytes; at most {limit} are allowed here")]
     TooLarge { bytes: u128, limit: u128 },
 }
 
@@ -110,10 +118,10 @@ pub fn scalars(cascade: &Cascade, given: &Given) -> Result<Vec<Option<Scalar>>, 
         let Some(text) = given.get(&scalar.name) else {
             return Ok(None);
         };
-        let bad = || ShapeError::Number {
+        let bad = || ShapeError::Scalar {
             name: scalar.name.clone(),
             value: text.clone(),
-            max: MAX_EXTENT,
+            dtype: scalar.dtype.name(),
         };
         if scalar.dtype.is_real() {
             return text
@@ -126,7 +134,11 @@ pub fn scalars(cascade: &Cascade, given: &Given) -> Result<Vec<Option<Scalar>>, 
         match text.as_str() {
             "true" => Ok(Some(Scalar::Bool(true))),
             "false" => Ok(Some(Scalar::Bool(false))),
-            _ => text.parse::<i64>().map(|n| Some(Scalar::Int(n))).map_err(|_| bad()),
+            _ => {
+                let range = scalar.dtype.int_range().unwrap_or((0, 1));
+                let number = text.parse::<i64>().ok().filter(|n| (range.0..=range.1).contains(n));
+                number.map(|n| Some(Scalar::Int(n))).ok_or_else(bad)
+            }
         }
     };
     cascade.scalars.iter().map(one).collect()
@@ -189,12 +201,27 @@ pub fn filled(cascade: &Cascade, scalars: &[Option<Scalar>]) -> Vec<Option<Scala
         .collect()
 }
 
+/// Bytes of all outputs.
+pub fn output_bytes(cascade: &Cascade, shapes: &[Vec<i64>]) -> u128 {
+    let one = |(output, shape): (&einloom_cascade::ir::Output, &Vec<i64>)| {
+        let elements = shape.iter().map(|n| (*n).max(0) as u128);
+        elements.fold(output.dtype.size() as u128, u128::saturating_mul)
+    };
+    cascade
+        .outputs
+        .iter()
+        .zip(shapes)
+        .map(one)
+        .fold(0, u128::saturating_add)
+}
+
 /// Bytes of all inputs.
 pub fn bytes(cascade: &Cascade, shapes: &[Vec<i64>]) -> u128 {
     let one = |(input, shape): (&einloom_cascade::ir::Input, &Vec<i64>)| {
-        shape.iter().map(|n| (*n).max(0) as u128).product::<u128>() * input.dtype.size() as u128
+        let elements = shape.iter().map(|n| (*n).max(0) as u128);
+        elements.fold(input.dtype.size() as u128, u128::saturating_mul)
     };
-    cascade.inputs.iter().zip(shapes).map(one).sum()
+    cascade.inputs.iter().zip(shapes).map(one).fold(0, u128::saturating_add)
 }
 
 /// Values of the long symbols, in turn.
@@ -213,11 +240,13 @@ const LONG: [[i64; 2]; 10] = [
 
 /// Symbol values of the default cases of `verify`: extents that divide nothing, unequal lengths, one query, one key, no key.
 /// `long` says which symbols are streamed or laid on tile rows; the others (batch, heads) are small. Cases that a
-/// cascade's own checks refuse are replaced by others; fewer come back if too many are refused. Where `streamed` ranks make up one long loop
+/// cascade's own checks or promises refuse are replaced by others; fewer come back if too many are refused. Where `streamed` ranks make up one long loop
 /// (the rows and columns of an image), each takes that root of the long value.
 pub fn default_cases(cascade: &Cascade, long: &[SymId], streamed: usize, seed: u64) -> Vec<Vec<i64>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let scalars = filled(cascade, &vec![None; cascade.scalars.len()]);
+    // Promises on scalars that are drawn at random are kept by the draw.
+    let unknown = vec![None; cascade.scalars.len()];
     let mut cases: Vec<Vec<i64>> = Vec::new();
     for pair in LONG {
         for attempt in 0..40 {
@@ -226,10 +255,10 @@ pub fn default_cases(cascade: &Cascade, long: &[SymId], streamed: usize, seed: u
                 if long.contains(&SymId(i as u32)) {
                     next += 1;
                     // The first tries use the listed extents, later ones look for anything the checks allow.
-                    let n = if attempt < 20 {
-                        pair[(next - 1) % 2]
-                    } else {
-                        rng.random_range(1..100)
+                    let n = match attempt {
+                        0..20 => pair[(next - 1) % 2],
+                        20..34 => rng.random_range(1..100),
+                        _ => 64 * rng.random_range(1..4),
                     };
                     (n as f64).powf(1.0 / streamed.max(1) as f64).ceil() as i64
                 } else {
@@ -237,7 +266,8 @@ pub fn default_cases(cascade: &Cascade, long: &[SymId], streamed: usize, seed: u
                 }
             };
             let case: Vec<i64> = cascade.symbols.iter().enumerate().map(draw).collect();
-            if input_shapes(cascade, &case, &scalars).is_ok() && !cases.contains(&case) {
+            let promised = super::promises::extents_hold(cascade, &case, &unknown);
+            if promised && input_shapes(cascade, &case, &scalars).is_ok() && !cases.contains(&case) {
                 cases.push(case);
                 break;
             }

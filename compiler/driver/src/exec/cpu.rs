@@ -1,5 +1,7 @@
 //! Runs the tile programs of a plan in the interpreter, kernel after kernel, on poisoned outputs and workspaces.
 
+use super::placed::{gather, spread};
+use crate::data::layout::Layout;
 use einloom_cascade::bind::Extents;
 use einloom_cascade::data::{Inputs, Tensor, Values};
 use einloom_cascade::expr::{DType, Expr, ExprId, Kind};
@@ -16,6 +18,8 @@ pub enum CpuError {
     Interp { kernel: String, error: InterpError },
     #[error("the extent of `{0}` has no value for these inputs")]
     Extent(String),
+    #[error("output `{0}` was written between its elements")]
+    Gap(String),
 }
 
 /// Executes `kernels` in order; returns the outputs in their storage types, in the order of `Cascade::outputs`.
@@ -28,18 +32,32 @@ pub fn run(
     inputs: &Inputs,
     extents: &Extents,
 ) -> Result<Vec<Tensor>, CpuError> {
+    run_placed(plan, kernels, inputs, extents, Layout::Dense)
+}
+
+/// As [`run`], with inputs and outputs in a layout.
+///
+/// # Errors
+/// As [`run`], and a write between the elements of an output.
+pub fn run_placed(
+    plan: &FusedPlan,
+    kernels: &[LoweredKernel],
+    inputs: &Inputs,
+    extents: &Extents,
+    layout: Layout,
+) -> Result<Vec<Tensor>, CpuError> {
     let cascade = &plan.cascade;
     let inputs: Vec<TensorMemory> = cascade
         .inputs
         .iter()
         .zip(&inputs.tensors)
-        .map(|(info, t)| memory(info.dtype, t))
+        .map(|(info, t)| spread(&memory(info.dtype, t), layout))
         .collect();
     let mut outputs: Vec<TensorMemory> = cascade
         .outputs
         .iter()
         .zip(&extents.outputs)
-        .map(|(info, shape)| TensorMemory::poisoned(info.dtype, shape))
+        .map(|(info, shape)| spread(&TensorMemory::poisoned(info.dtype, shape), layout))
         .collect();
     let mut crossings = crossings(plan, extents)?;
     for kernel in kernels {
@@ -65,7 +83,11 @@ pub fn run(
             }
         }
     }
-    Ok(outputs.into_iter().map(tensor).collect())
+    let gathered = |(memory, info): (TensorMemory, &einloom_cascade::ir::Output)| {
+        let dense = gather(memory, layout).ok_or_else(|| CpuError::Gap(info.name.clone()))?;
+        Ok(tensor(dense))
+    };
+    outputs.into_iter().zip(&cascade.outputs).map(gathered).collect()
 }
 
 /// Values of a kernel's scalar parameters.
@@ -101,7 +123,10 @@ fn crossings(plan: &FusedPlan, extents: &Extents) -> Result<Vec<TensorMemory>, C
 }
 
 /// Extents of a crossing tensor.
-fn crossing_shape(
+///
+/// # Errors
+/// An extent expression without a value.
+pub fn crossing_shape(
     plan: &FusedPlan,
     crossing: &einloom_plan::ir::Crossing,
     extents: &Extents,

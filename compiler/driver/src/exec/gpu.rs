@@ -1,5 +1,7 @@
 //! Runs an artifact on a CUDA device: upload, poisoned outputs, launch, download.
 
+mod placed;
+
 use crate::package::storage;
 use einloom_artifact::{KernelArtifact, ScalarArg, ScalarValue};
 use einloom_cascade::bind::Extents;
@@ -20,12 +22,20 @@ pub enum GpuError {
     Launch(#[from] LaunchError),
     #[error("output `{0}` came back with a wrong number of bytes")]
     Download(String),
+    #[error("output `{0}` was written between its elements")]
+    Gap(String),
 }
 
 /// A device with its stream.
 pub struct Gpu {
     device: Device,
     stream: Stream,
+}
+
+/// Device memory of one call: uploaded inputs, and outputs.
+pub struct Arena {
+    inputs: Vec<(DeviceBuffer, Vec<usize>)>,
+    outputs: Vec<(String, DType, Vec<usize>, DeviceBuffer)>,
 }
 
 /// A loaded call: inputs on the device, outputs allocated and poisoned.
@@ -46,9 +56,17 @@ impl Gpu {
     /// # Errors
     /// No driver, no such device.
     pub fn open(ordinal: usize) -> Result<Gpu, GpuError> {
+        Gpu::open_with(ordinal, TIMEOUT)
+    }
+
+    /// As [`Gpu::open`], with a limit for every wait.
+    ///
+    /// # Errors
+    /// No driver, no such device.
+    pub fn open_with(ordinal: usize, timeout: std::time::Duration) -> Result<Gpu, GpuError> {
         let device = Device::open(ordinal)?;
         let mut stream = Stream::new(&device)?;
-        stream.set_timeout(Some(TIMEOUT));
+        stream.set_timeout(Some(timeout));
         Ok(Gpu { device, stream })
     }
 
@@ -68,7 +86,24 @@ impl Gpu {
         inputs: &Inputs,
         extents: &Extents,
     ) -> Result<Call, GpuError> {
-        let module = Module::load(&self.device, artifact)?;
+        let module = self.load(artifact)?;
+        let arena = self.arena(cascade, inputs, extents)?;
+        self.call(&module, cascade, extents, &arena)
+    }
+
+    /// Loads an artifact.
+    ///
+    /// # Errors
+    /// Whatever the driver refuses.
+    pub fn load(&self, artifact: &KernelArtifact) -> Result<Module, GpuError> {
+        Ok(Module::load(&self.device, artifact)?)
+    }
+
+    /// Uploads inputs and allocates outputs, for any number of calls.
+    ///
+    /// # Errors
+    /// No memory, a device fault.
+    pub fn arena(&self, cascade: &Cascade, inputs: &Inputs, extents: &Extents) -> Result<Arena, GpuError> {
         let mut buffers = Vec::new();
         for (info, tensor) in cascade.inputs.iter().zip(&inputs.tensors) {
             let bytes = tensor.values.rounded(info.dtype).to_bytes();
@@ -81,9 +116,20 @@ impl Gpu {
             let buffer = DeviceBuffer::alloc(&self.device, bytes as u64)?;
             outputs.push((info.name.clone(), info.dtype, shape, buffer));
         }
+        Ok(Arena {
+            inputs: buffers,
+            outputs,
+        })
+    }
+
+    /// Binds a module to the memory of an arena, and checks the contract.
+    ///
+    /// # Errors
+    /// Whatever the launch contract refuses.
+    pub fn call(&self, module: &Module, cascade: &Cascade, extents: &Extents, arena: &Arena) -> Result<Call, GpuError> {
         let shape64 = |shape: &[usize]| shape.iter().map(|n| *n as u64).collect::<Vec<_>>();
         let mut args = Vec::new();
-        for (info, (buffer, shape)) in cascade.inputs.iter().zip(&buffers) {
+        for (info, (buffer, shape)) in cascade.inputs.iter().zip(&arena.inputs) {
             args.push(TensorArg::dense(
                 &info.name,
                 buffer,
@@ -91,7 +137,7 @@ impl Gpu {
                 &shape64(shape),
             ));
         }
-        for (name, dtype, shape, buffer) in &outputs {
+        for (name, dtype, shape, buffer) in &arena.outputs {
             args.push(TensorArg::dense(name, buffer, storage(*dtype), &shape64(shape)));
         }
         let scalars: Vec<ScalarArg<'_>> = cascade
@@ -103,8 +149,11 @@ impl Gpu {
                 value: scalar(info.dtype, *value),
             })
             .collect();
-        let prepared = PreparedLaunch::new(&module, &args, &scalars)?;
-        Ok(Call { prepared, outputs })
+        let prepared = PreparedLaunch::new(module, &args, &scalars)?;
+        Ok(Call {
+            prepared,
+            outputs: arena.outputs.clone(),
+        })
     }
 
     /// Poisons the outputs, launches once, and downloads the outputs.
@@ -132,7 +181,20 @@ impl Gpu {
     /// # Errors
     /// Launch and device faults.
     pub fn time(&self, call: &Call, options: &TimingOptions) -> Result<Timing, GpuError> {
+        self.time_rotating(std::slice::from_ref(call), options)
+    }
+
+    /// Times launches that take the calls in turn, so that no launch finds what the last one left in the cache.
+    ///
+    /// # Errors
+    /// Launch and device faults.
+    pub fn time_rotating(&self, calls: &[Call], options: &TimingOptions) -> Result<Timing, GpuError> {
+        let mut next = 0;
         Ok(einloom_runtime::time(&self.stream, options, None, || {
+            let Some(call) = calls.get(next) else {
+                return Err(LaunchError::Timing("no call is given"));
+            };
+            next = (next + 1) % calls.len();
             call.prepared.launch(&self.stream)
         })?)
     }

@@ -55,6 +55,7 @@ pub(super) trait Arith {
     fn dmul(&self, a: Self::D, b: Self::D) -> Self::D;
     fn ddiv(&self, a: Self::D, b: Self::D) -> Self::D;
     fn dfma(&self, a: Self::D, b: Self::D, c: Self::D) -> Self::D;
+    fn dselect(&self, c: Self::B, yes: Self::D, no: Self::D) -> Self::D;
     /// Of a small int.
     fn dreal(&self, a: Self::I) -> Self::D;
     /// Low word of the bits.

@@ -1,4 +1,9 @@
 //! The formulas. Bounds in units in the last place (ulp) are those that the tests check.
+#![allow(
+    clippy::approx_constant,
+    clippy::excessive_precision,
+    reason = "coefficients are fitted"
+)]
 
 use super::arith::Arith;
 use std::f64::consts;
@@ -177,20 +182,70 @@ pub(super) fn log2<A: Arith>(a: &A, x: A::F) -> A::F {
     log_limits(a, x, a.add(sum, a.add(low, lost)))
 }
 
-/// Quadrant and remainder of an angle: `x = q pi/2 + r`, |r| <= pi/4, for |x| < 2^50. In f64, so that no bit of r is lost near multiples of pi/2.
-fn reduce<A: Arith>(a: &A, x: A::F) -> (A::I, A::F) {
+/// Bounds of |x|, the power of two that takes what is at least that large below 2^50, and the inverse of that power modulo
+/// 2 pi in three parts: 29, 28 and 53 bits, so that the products of the first two with an f32 are exact.
+const ANGLES: [(f32, f64, [f64; 3]); 3] = [
+    (
+        1.125_899_906_842_624e15,
+        1.0 / (1_u64 << 26) as f64,
+        [
+            2.707_309_842_109_68,
+            -1.650_881_431_558_559_6e-9,
+            6.932_715_458_937_375e-18,
+        ],
+    ),
+    (
+        7.555_786_372_591_432e22,
+        1.0 / (1_u64 << 52) as f64,
+        [
+            2.077_771_216_630_935_7,
+            -1.329_665_655_358_525e-9,
+            -1.215_247_263_620_759_7e-19,
+        ],
+    ),
+    (
+        5.070_602_400_912_918e30,
+        1.0 / (1_u128 << 78) as f64,
+        [
+            2.883_607_991_039_753,
+            3.725_320_746_328_364_4e-10,
+            5.633_463_176_852_861e-18,
+        ],
+    ),
+];
+
+/// Quadrant and remainder of an angle: `x = q pi/2 + r`, |r| <= pi/4, for |x| < 2^52. In f64, so that no bit of r is lost
+/// near multiples of pi/2.
+fn reduce<A: Arith>(a: &A, x: A::D) -> (A::I, A::D) {
     const LOW: f64 = 6.123_233_995_736_766e-17;
-    let x = a.widen(x);
     let t = a.dfma(x, a.wide(consts::FRAC_2_PI), a.wide(ROUND_WIDE));
     let n = a.dsub(t, a.wide(ROUND_WIDE));
     let r = a.dfma(n, a.wide(-consts::FRAC_PI_2), x);
-    let r = a.dfma(n, a.wide(-LOW), r);
-    (a.low_bits(t), a.narrow(r))
+    (a.low_bits(t), a.dfma(n, a.wide(-LOW), r))
 }
 
-/// Sine (`shift` 0) or cosine (`shift` 1), 2 ulp for |x| < 2^50.
+/// As [`reduce`] for every f32: `x = y 2^k` with |y| < 2^50 is y times `2^k mod 2 pi`, up to whole turns.
+fn quadrant<A: Arith>(a: &A, x: A::F) -> (A::I, A::F) {
+    let size = a.abs(x);
+    let (mut power, mut parts) = (a.wide(1.0), [1.0, 0.0, 0.0].map(|part| a.wide(part)));
+    for (bound, smaller, turn) in ANGLES {
+        let below = a.lt(size, a.num(bound));
+        power = a.dselect(below, power, a.wide(smaller));
+        for (part, value) in parts.iter_mut().zip(turn) {
+            *part = a.dselect(below, *part, a.wide(value));
+        }
+    }
+    let y = a.dmul(a.widen(x), power);
+    let (q, r) = reduce(a, a.dmul(y, parts[0]));
+    let (p, s) = reduce(a, a.dmul(y, parts[1]));
+    let rest = a.dadd(a.dfma(y, parts[2], s), r);
+    let (o, r) = reduce(a, rest);
+    (a.iadd(a.iadd(q, p), o), a.narrow(r))
+}
+
+/// Sine (`shift` 0) or cosine (`shift` 1), 2 ulp.
 pub(super) fn sin_cos<A: Arith>(a: &A, x: A::F, shift: i32) -> A::F {
-    let (q, r) = reduce(a, x);
+    let (q, r) = quadrant(a, x);
     let q = a.iadd(q, a.int(shift));
     let square = a.mul(r, r);
     let sin = a.fma(a.mul(r, square), a.poly(square, SIN), r);

@@ -128,6 +128,9 @@ impl<'c> Arith for Cx<'c> {
     fn dfma(&self, a: Self::D, b: Self::D, c: Self::D) -> Self::D {
         Cx::fma(self, a, b, c)
     }
+    fn dselect(&self, c: Self::B, yes: Self::D, no: Self::D) -> Self::D {
+        self.fselect(c, yes, no)
+    }
     fn dreal(&self, a: Self::I) -> Self::D {
         self.to_real(a, self.f64t())
     }
@@ -143,6 +146,14 @@ impl<'c> Kernel<'_, 'c> {
         let ty = self.cx.f32t().into();
         self.cx
             .asm_value(ty, "ex2.approx.ftz.f32 $0, $1;", "=f,f", &[x.into()], Effect::Pure)
+            .into_float_value()
+    }
+
+    /// `1 / x`, relative error about 2^-23; infinite for denormal numbers.
+    pub(crate) fn reciprocal_fast(&self, x: FloatValue<'c>) -> FloatValue<'c> {
+        let ty = self.cx.f32t().into();
+        self.cx
+            .asm_value(ty, "rcp.approx.ftz.f32 $0, $1;", "=f,f", &[x.into()], Effect::Pure)
             .into_float_value()
     }
 

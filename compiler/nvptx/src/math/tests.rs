@@ -122,6 +122,9 @@ impl Arith for Host {
     fn dfma(&self, a: f64, b: f64, c: f64) -> f64 {
         a.mul_add(b, c)
     }
+    fn dselect(&self, c: bool, yes: f64, no: f64) -> f64 {
+        if c { yes } else { no }
+    }
     fn dreal(&self, a: i32) -> f64 {
         f64::from(a)
     }
@@ -197,6 +200,13 @@ fn circular() {
     for (shift, exact) in [(0, f64::sin as fn(f64) -> f64), (1, f64::cos)] {
         let f = |x| functions::sin_cos(&Host, x, shift);
         check("sin or cos", 1.5, samples(0.0, 1e15), f, exact);
+        check("sin or cos", 1.5, samples(1e15, f32::MAX), f, exact);
+        // 2^50, the bounds of the ranges, and the angle that is nearest to a multiple of pi/2 of all f32 (16367173 * 2^72).
+        let hard = [50, 76, 102, 127].map(|e| 2.0_f32.powi(e)).into_iter();
+        let hard = hard
+            .flat_map(|x| [x.next_down(), x, x.next_up()])
+            .chain([16_367_173.0 * 2.0_f32.powi(72)]);
+        check("sin or cos", 1.5, hard, f, exact);
         check("sin or cos", 1.5, samples(0.1, 100.0), f, exact);
         assert!(f(f32::INFINITY).is_nan());
     }

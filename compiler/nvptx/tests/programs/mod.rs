@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod attention;
+pub mod hopper;
 pub mod small;
 pub mod spec;
 
@@ -79,8 +80,15 @@ impl Build {
             cols,
             elem,
             stages,
+            ring: false,
         });
         BufferId(self.program.buffers.len() as u32 - 1)
+    }
+
+    pub fn ring(&mut self, name: &str, rows: AxisId, cols: AxisId, elem: Elem, stages: u32) -> BufferId {
+        let id = self.buffer(name, rows, cols, elem, stages);
+        self.program.buffers[id.index()].ring = true;
+        id
     }
 
     pub fn grid(&mut self, name: &str, extent: Extent, reversed: bool) -> ValueId {

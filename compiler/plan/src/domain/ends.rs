@@ -5,6 +5,7 @@
 
 use super::Query;
 use super::linear::Linear;
+use super::table::{self, Count, Sorted};
 use einloom_cascade::expr::{Arena, DType, Expr, ExprId, InputId, MapOp, VarId};
 
 /// Least and largest value.
@@ -52,7 +53,7 @@ pub(super) fn of_linear(arena: &mut Arena, query: &Query<'_>, form: &Linear) -> 
     (lo, hi)
 }
 
-fn of_expr(arena: &mut Arena, query: &Query<'_>, id: ExprId) -> Ends {
+pub(super) fn of_expr(arena: &mut Arena, query: &Query<'_>, id: ExprId) -> Ends {
     let form = Linear::of(arena, id);
     of_linear(arena, query, &form)
 }
@@ -86,6 +87,10 @@ fn of_atom(arena: &mut Arena, query: &Query<'_>, id: ExprId) -> Ends {
             both(arena, [MapOp::Min, MapOp::Max], a, b)
         }
         Expr::Map(op, args) => of_map(arena, query, op, &args),
+        Expr::Reduce(_) => match Count::of(arena, id) {
+            Some(count) => table::count_ends(arena, query, &count),
+            None => (None, None),
+        },
         _ => (None, None),
     }
 }
@@ -227,7 +232,8 @@ fn imod(arena: &mut Arena, a: Ends, b: Ends) -> Ends {
     }
 }
 
-/// A table read at one place that is certainly in bounds is a value of the tile; else the range of its type.
+/// A table read at one place that is certainly in bounds is a value of the tile, and a sorted one read at many lies between the values at the
+/// ends; else the range of its type.
 fn of_input(arena: &mut Arena, query: &Query<'_>, input: InputId, indices: &[ExprId]) -> Ends {
     let Some(declared) = query.inputs.get(input.index()) else {
         return (None, None);
@@ -239,16 +245,22 @@ fn of_input(arena: &mut Arena, query: &Query<'_>, input: InputId, indices: &[Exp
         DType::U8 => constants(0, i64::from(u8::MAX)),
         DType::F32 | DType::F16 | DType::BF16 | DType::Bool => return (None, None),
     };
-    let mut places = Vec::new();
-    for (&index, dim) in indices.iter().zip(&declared.dims) {
-        match of_expr(arena, query, index) {
-            (Some(lo), Some(hi)) if lo == hi && in_bounds(arena, query, index, dim.extent) => {
-                places.push(lo.emit(arena));
-            }
-            _ => return by_type,
+    let (mut first, mut last) = (Vec::new(), Vec::new());
+    let mut spread = 0;
+    for (dim, (&index, declared)) in indices.iter().zip(&declared.dims).enumerate() {
+        let (Some(lo), Some(hi)) = of_expr(arena, query, index) else {
+            return by_type;
+        };
+        let rises = query.sorted.contains(&Sorted { input, dim });
+        spread += usize::from(lo != hi);
+        if (lo != hi && !rises) || spread > 1 || !in_bounds(arena, query, index, declared.extent) {
+            return by_type;
         }
+        first.push(lo.emit(arena));
+        last.push(hi.emit(arena));
     }
-    point(arena.add(Expr::Input(input, places)))
+    let value = |arena: &mut Arena, places| Some(Linear::atom(arena.add(Expr::Input(input, places))));
+    (value(arena, first), value(arena, last))
 }
 
 /// Whether `0 <= index < extent` for all coordinates of the index's variables, by linear bounds.

@@ -1,11 +1,16 @@
-//! Which variables an expression mentions, through tables, leaves and bound reductions alike.
+//! Which variables an expression mentions, through tables, leaves and reductions alike; a reduction's own variable is none of them.
 
-use einloom_cascade::expr::{Arena, Expr, ExprId, MapOp, VarId};
+use einloom_cascade::expr::{Arena, DType, Expr, ExprId, MapOp, VarId};
+use einloom_cascade::ir::Input;
 
 /// Whether `id` mentions one of `vars`.
 pub fn mentions(arena: &Arena, id: ExprId, vars: &[VarId]) -> bool {
     match arena.get(id) {
         Expr::Var(var) => vars.contains(var),
+        Expr::Reduce(reduce) if reduce.vars.iter().any(|var| vars.contains(var)) => {
+            let others: Vec<VarId> = vars.iter().copied().filter(|var| !reduce.vars.contains(var)).collect();
+            (arena.children(id).into_iter()).any(|child| mentions(arena, child, &others))
+        }
         _ => arena.children(id).into_iter().any(|child| mentions(arena, child, vars)),
     }
 }
@@ -58,4 +63,19 @@ pub(crate) fn int_operands(arena: &Arena, args: &[ExprId]) -> Option<(ExprId, Ex
     }
     let sort = kind(arena, left).or_else(|| kind(arena, right));
     (sort == Some(Sort::Int)).then_some((left, right))
+}
+
+/// As [`int_operands`], where an element of an input shows as an int too.
+pub(crate) fn int_operands_of(arena: &Arena, args: &[ExprId], inputs: &[Input]) -> Option<(ExprId, ExprId)> {
+    let element = |id: ExprId| match arena.get(id) {
+        Expr::Input(input, _) => inputs.get(input.index()).is_some_and(|input| {
+            matches!(
+                input.dtype,
+                DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U8
+            )
+        }),
+        _ => false,
+    };
+    let ints = || (element(args[0]) || element(args[1])).then(|| (args[0], args[1]));
+    int_operands(arena, args).or_else(ints)
 }

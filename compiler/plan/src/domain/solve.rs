@@ -1,10 +1,12 @@
 //! Solves conditions for the streamed coordinate.
 //!
-//! Invariant: the live ranges of a list of parts are pairwise disjoint (or the list would count a tile twice).
+//! Invariant: the live ranges of a list of parts are pairwise disjoint (or the list would count a tile twice), and ascend: of two parts that both
+//! have points, all points of the former lie before those of the latter.
 
 use super::ends::{of_linear, pick, positive};
 use super::linear::Linear;
 use super::mention::{self, Sort};
+use super::table::{count_below, streamed_dim, without_idle};
 use super::{Part, Query, Range};
 use einloom_cascade::expr::{Arena, Expr, ExprId, MapOp, VarId};
 
@@ -41,6 +43,13 @@ impl<'a, 'q> Solver<'a, 'q> {
         for &cond in conds {
             let next = self.formula(cond, false);
             parts = self.and(&parts, &next);
+        }
+        for part in &mut parts {
+            for range in [Some(&mut part.live), part.full.as_mut()].into_iter().flatten() {
+                let lo = range.lo.map(|lo| without_idle(self.arena, self.query, lo, MapOp::Max));
+                let hi = range.hi.map(|hi| without_idle(self.arena, self.query, hi, MapOp::Min));
+                *range = Range { lo, hi };
+            }
         }
         parts
     }
@@ -84,7 +93,7 @@ impl<'a, 'q> Solver<'a, 'q> {
             let (b, not_b) = (self.formula(args[1], !same), self.formula(args[1], same));
             return self.either(&a, &b, &not_a, &not_b);
         }
-        let Some((left, right)) = mention::int_operands(self.arena, args) else {
+        let Some((left, right)) = mention::int_operands_of(self.arena, args, self.query.inputs) else {
             return vec![UNKNOWN];
         };
         let (left, right) = (Linear::of(self.arena, left), Linear::of(self.arena, right));
@@ -251,9 +260,16 @@ impl<'a, 'q> Solver<'a, 'q> {
         }]
     }
 
-    /// `form <= 0` where the coordinate stands inside the one `atom`: inverts a division or a positive factor.
+    /// `form <= 0` where the coordinate stands inside of the one `atom`: inverts a division, a positive factor or a sorted table.
     fn unwrap(&mut self, form: &Linear, atom: ExprId) -> Vec<Part> {
         let (rest, k) = form.without(atom);
+        if let Some(dim) = streamed_dim(self.arena, self.query, atom, &self.streamed()) {
+            let next = self.searched(&rest, k, atom, dim);
+            return match next {
+                Some(next) => self.at_most_zero(Some(next)),
+                None => self.guard(form),
+            };
+        }
         let (Expr::Map(op @ (MapOp::IDiv | MapOp::Mul), args), Some(n), Some(side)) =
             (self.arena.get(atom).clone(), k.checked_abs(), rest.scale(-1))
         else {
@@ -288,6 +304,24 @@ impl<'a, 'q> Solver<'a, 'q> {
             }
         };
         self.at_most_zero(next)
+    }
+
+    /// `k * read + rest <= 0` as a form of the coordinate at which a sorted table is read.
+    fn searched(&mut self, rest: &Linear, k: i64, read: ExprId, dim: usize) -> Option<Linear> {
+        let Expr::Input(_, places) = self.arena.get(read) else {
+            return None;
+        };
+        let place = Linear::of(self.arena, places[dim]);
+        let limit = rest.scale(-1)?.floor_div(self.arena, k.checked_abs()?);
+        if k > 0 {
+            // t[x] <= limit iff x <= count(t < limit + 1) - 1
+            let count = count_below(self.arena, self.query, read, dim, &limit.shift(1)?)?;
+            place.sub(&Linear::atom(count))?.shift(1)
+        } else {
+            // t[x] >= -limit iff x >= count(t < -limit)
+            let count = count_below(self.arena, self.query, read, dim, &limit.scale(-1)?)?;
+            Linear::atom(count).sub(&place)
+        }
     }
 
     /// `form <= 0` as a condition on the tile: everything or nothing, decided by arithmetic on its ends.
@@ -349,9 +383,13 @@ impl<'a, 'q> Solver<'a, 'q> {
         let mut next = part;
         'again: loop {
             let mut rest = next;
+            let mut before = 0;
             for at in 0..parts.len() {
                 match separate(self.arena, parts[at], rest) {
-                    Some(outside) => rest = outside,
+                    Some((outside, after)) => {
+                        rest = outside;
+                        before += usize::from(after);
+                    }
                     None => {
                         next = unite(self.arena, parts.remove(at), next);
                         continue 'again;
@@ -359,7 +397,7 @@ impl<'a, 'q> Solver<'a, 'q> {
                 }
             }
             if !certainly_empty(self.arena, rest.live) {
-                parts.push(rest);
+                parts.insert(before, rest);
             }
             return;
         }
@@ -402,21 +440,25 @@ fn certainly_empty(arena: &Arena, range: Range) -> bool {
     gap(arena, range.lo, range.hi).is_some_and(|length| length < 0)
 }
 
-/// What of `next` lies outside of `part`, if that is one range whatever the tile: both reach past a common side, or
+/// What of `next` lies outside of `part`, if that is one range whatever the tile, and whether it lies behind: both reach past a common side, or
 /// the constants show it.
-fn separate(arena: &mut Arena, part: Part, next: Part) -> Option<Part> {
+fn separate(arena: &mut Arena, part: Part, next: Part) -> Option<(Part, bool)> {
     let (a, b) = (part.live, next.live);
     let touching = |from, to| gap(arena, from, to).is_some_and(|length| length <= 1);
     let apart = |from, to| gap(arena, from, to).is_some_and(|length| length > 1);
-    if apart(a.hi, b.lo) || apart(b.hi, a.lo) {
-        return Some(next);
+    if apart(a.hi, b.lo) {
+        return Some((next, true));
+    }
+    if apart(b.hi, a.lo) {
+        return Some((next, false));
     }
     let same_side = (a.lo.is_none() && b.lo.is_none()) || (a.hi.is_none() && b.hi.is_none());
     if same_side || touching(a.hi, b.lo) || touching(b.hi, a.lo) {
         return None;
     }
     let mut live = b;
-    if a.lo.is_none() {
+    let after = a.lo.is_none();
+    if after {
         let first = Linear::of(arena, a.hi?).shift(1)?.emit(arena);
         live.lo = Some(pick(arena, MapOp::Max, b.lo?, first));
     } else if a.hi.is_none() {
@@ -425,7 +467,7 @@ fn separate(arena: &mut Arena, part: Part, next: Part) -> Option<Part> {
     } else {
         return None;
     }
-    Some(Part { live, full: next.full })
+    Some((Part { live, full: next.full }, after))
 }
 
 /// One part that covers both.

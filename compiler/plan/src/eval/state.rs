@@ -127,6 +127,15 @@ fn rescale(k: f64, old: f64, new: f64) -> f64 {
     }
 }
 
+/// `exp(k (x - g))`; a point with the form `-inf` weighs nothing, also before the first finite one.
+fn weight(k: f64, x: f64, g: f64) -> f64 {
+    if x == f64::NEG_INFINITY {
+        0.0
+    } else {
+        (k * (x - g)).exp()
+    }
+}
+
 impl State {
     pub(super) fn new(machine: &Machine<'_>, sweep: &Sweep) -> State {
         let reference = |r: &Reference| Table::new(machine, &r.dims, f64::NEG_INFINITY);
@@ -218,7 +227,7 @@ impl State {
                             let text = format!("`{}` lacks a rank of its reference", carry.name);
                             return Err(EvalError::Malformed(text));
                         };
-                        let weight = (coefficient(k) * (form - g)).exp();
+                        let weight = weight(coefficient(k), form, g);
                         value = Scalar::Real(weight * value.as_real());
                     }
                     let coordinate = machine.coordinate(&[&sweep.stream, &carry.inner]);

@@ -2,13 +2,14 @@
 
 use super::Names;
 use super::formula::Formula;
-use crate::domain::{Level, Part, Query, Range, mentions, project};
+use crate::domain::{Level, Part, Query, Range, Sorted, mentions, project, sorted};
 use crate::ir::{FusedPlan, Kernel, Sweep};
 use einloom_cascade::expr::{Expr, ExprId, LeafId, VarId};
 use einloom_cascade::ir::Cascade;
 
 /// One line for the conditions of an accumulator: the ranges of the outermost streamed rank for a tile of resident
-/// points, whose first and last coordinates are written `p.first` and `p.last`. `None` if the conditions leave the rank alone.
+/// points, whose first and last coordinates are written `p.first` and `p.last` (a rank that only selects from tables, `b` in `len[b]`, is one
+/// point of the tile). `None` if the conditions leave the rank alone.
 pub(super) fn line(
     plan: &FusedPlan,
     names: &Names,
@@ -25,7 +26,13 @@ pub(super) fn line(
     let mut ends: Vec<(VarId, ExprId, ExprId)> = Vec::new();
     let mut extra = Vec::new();
     let first_free = plan.leaves.len();
+    let tables = sorted(&plan.cascade);
     for &var in &kernel.resident {
+        if only_selects(&plan.cascade, conds, var, &tables) {
+            let here = cascade.exprs.var(var);
+            ends.push((var, here, here));
+            continue;
+        }
         let mut end = |which: &str| {
             let leaf = LeafId((first_free + extra.len()) as u32);
             extra.push(format!("{}.{which}", plan.cascade.vars[var.index()].name));
@@ -52,6 +59,7 @@ pub(super) fn line(
         },
         vars: &plan.cascade.vars,
         inputs: &plan.cascade.inputs,
+        sorted: &tables,
     };
     let parts = project(&mut cascade.exprs, conds, &query);
     let leaf = |leaf: LeafId| match leaf.index().checked_sub(first_free) {
@@ -59,6 +67,29 @@ pub(super) fn line(
         None => names.leaf(leaf),
     };
     Some(ranges(&cascade, stream, &parts, &leaf))
+}
+
+/// Whether conditions mention a variable, and only as an index of tables along which they are not sorted.
+fn only_selects(cascade: &Cascade, conds: &[ExprId], var: VarId, tables: &[Sorted]) -> bool {
+    let mut selects = false;
+    let mut open = conds.to_vec();
+    while let Some(id) = open.pop() {
+        match cascade.exprs.get(id) {
+            Expr::Var(v) if *v == var => return false,
+            Expr::Input(input, places) => {
+                for (dim, &place) in places.iter().enumerate() {
+                    let plain = matches!(cascade.exprs.get(place), Expr::Var(v) if *v == var);
+                    if plain && !tables.contains(&Sorted { input: *input, dim }) {
+                        selects = true;
+                    } else {
+                        open.push(place);
+                    }
+                }
+            }
+            _ => open.extend(cascade.exprs.children(id)),
+        }
+    }
+    selects
 }
 
 fn ranges(cascade: &Cascade, stream: VarId, parts: &[Part], leaf: &dyn Fn(LeafId) -> String) -> String {

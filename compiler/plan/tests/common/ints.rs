@@ -1,8 +1,9 @@
 //! A direct evaluator of int and bool expressions, for tests of domains.
 
-use einloom_cascade::expr::{Arena, Expr, ExprId, MapOp, SymId, VarId};
+use einloom_cascade::expr::{Arena, Expr, ExprId, MapOp, Reduce, ReduceOp, SymId, VarId};
 
 /// Values of variables and extents; ends of tiles are scalars.
+#[derive(Clone, Copy)]
 pub(crate) struct Point<'a> {
     pub(crate) arena: &'a Arena,
     pub(crate) var: &'a dyn Fn(VarId) -> i64,
@@ -32,6 +33,20 @@ impl Point<'_> {
                 let a = self.value(args[0]);
                 let b = args.get(1).map_or(0, |&id| self.value(id));
                 apply(*op, a, b)
+            }
+            Expr::Reduce(Reduce {
+                op: ReduceOp::Sum,
+                vars,
+                conds,
+                body,
+            }) if vars.len() == 1 && conds.is_empty() => {
+                // every counted rank is as long as the first symbol
+                let outer = self.var;
+                let at = |i: i64| {
+                    let var = move |v| if v == vars[0] { i } else { outer(v) };
+                    Point { var: &var, ..*self }.value(*body)
+                };
+                (0..(self.extent)(SymId(0))).map(at).sum()
             }
             other => panic!("not an int expression: {other:?}"),
         }

@@ -1,7 +1,7 @@
 //! The page of every code: the reason of the rule, a program that breaks it, and the same program repaired.
 //!
-//! The programs are complete where the rule is one of meaning, so that they can be checked. Codes about limits and about
-//! launches have none.
+//! This is the one source: the manual's page of a code is made from it. The programs are complete, so that they can be
+//! checked; codes about limits and about launches have none.
 
 use super::Code;
 
@@ -22,36 +22,61 @@ impl Code {
         match self {
             Code::E0101 => Page {
                 reason: "A token stands where the grammar has no place for it: a bracket or list is not closed, a \
-                    separator or a type is missing, or two values stand side by side without an operator. \
-                    Products are written with `*`.",
-                wrong: "S[b,h = Q",
-                right: "S[b,h] = Q",
+                    separator or a type is missing, or two values stand side by side without an operator; \
+                    products are written with `*`. The rest of the file is still read, from the next line that \
+                    begins in column 0.",
+                wrong: "rank p, m\n\
+             in  X[p,m] : f32\n\
+             out Y[p] : f32 = sum[m](X[p,m)",
+                right: "rank p, m\n\
+             in  X[p,m] : f32\n\
+             out Y[p] : f32 = sum[m](X[p,m])",
             },
             Code::E0102 => Page {
                 reason: "Line ends only separate tokens, so an operator at the end of a line takes its operand from \
-                    the next one, and the statement there is no longer one. Continuation lines are indented by \
-                    the formatter; a statement begins in column 0.",
-                wrong: "S[p,m] = Q *\n\
-             A = softmax[m](S)",
-                right: "S[p,m] = Q * K\n\
-             A = softmax[m](S)",
+                    the next one, and the statement there is no longer one. Write the missing operand, or remove \
+                    the operator. Continuation lines are indented by the formatter; a statement begins in column \
+                    0.",
+                wrong: "rank p\n\
+             in  X[p] : f32\n\
+             Y[p] = X *\n\
+             out Z[p] : f32 = X",
+                right: "rank p\n\
+             in  X[p] : f32\n\
+             Y[p] = X * X\n\
+             out Z[p] : f32 = Y",
             },
             Code::E0103 => Page {
                 reason: "An operator, `where`, `else`, `from` or a comma has nothing behind it.",
-                wrong: "x = 1 where",
-                right: "x = 1 where p < 3",
+                wrong: "rank p\n\
+             in  X[p] : f32\n\
+             out Y[p] : f32 = X where",
+                right: "rank p\n\
+             in  X[p] : f32\n\
+             out Y[p] : f32 = X where p < 3",
             },
             Code::E0104 => Page {
                 reason: "Keywords of the language cannot be names, nor can the words that are kept for later \
                     editions: `grad kernel type if then for let scan group test`.",
-                wrong: "rank where, m",
-                right: "rank w, m",
+                wrong: "rank p\n\
+             const from = 2\n\
+             in  X[p] : f32\n\
+             out Y[p] : f32 = X",
+                right: "rank p\n\
+             const start = 2\n\
+             in  X[p] : f32\n\
+             out Y[p] : f32 = X where p >= start",
             },
             Code::E0105 => Page {
-                reason: "Programs and comments are ASCII text. Signs of papers and word processors have an ASCII \
-                    form: `<=`, `*`, `-`, `alpha`.",
-                wrong: "x = a \u{2264} b",
-                right: "x = a <= b",
+                reason: "Programs and comments are ASCII text: letters of other scripts look like others and would \
+                    hide errors. Signs of papers and word processors have an ASCII form: `<=`, `*`, `-`, \
+                    `alpha`.",
+                wrong: "rank p\n\
+             in  X[p] : f32\n\
+             out Y[p] : f32 = X \u{d7} 2",
+                right: "rank p\n\
+             in  X[p] : f32\n\
+             out Y[p] : f32 = X * 2",
             },
             Code::E0106 => Page {
                 reason: "A source has at most 1 MiB, an expression at most 200 levels, and a file gets at most 100 \
@@ -60,15 +85,23 @@ impl Code {
                 right: "",
             },
             Code::E0107 => Page {
-                reason: "Integers are 64-bit, reals are IEEE f64.",
-                wrong: "x = 9223372036854775808",
-                right: "x = 9223372036854775807",
+                reason: "Integers are 64-bit, reals are IEEE f64. Write a smaller number, or `inf`.",
+                wrong: "rank p\n\
+             in  X[p] : f32\n\
+             out Y[p] : f32 = X + 99999999999999999999",
+                right: "rank p\n\
+             in  X[p] : f32\n\
+             out Y[p] : f32 = X + 99999999",
             },
             Code::E0108 => Page {
-                reason: "A rank is lower case, because its name in capitals is its extent: rank `m` has the extent \
-                    `M`.",
-                wrong: "rank p, M",
-                right: "rank p, m",
+                reason: "A rank is lower case, because its name in capitals is its extent: rank `p` has the extent \
+                    `P`.",
+                wrong: "rank P\n\
+             in  X[P] : f32\n\
+             out Y[P] : f32 = X",
+                right: "rank p\n\
+             in  X[p] : f32\n\
+             out Y[p] : f32 = X",
             },
             Code::E0201 => Page {
                 reason: "The name is no rank, extent, tensor, constant, parameter or definition that is known here.",
@@ -114,9 +147,9 @@ impl Code {
              out O[p,m] : f32 = x * x[m]",
             },
             Code::E0205 => Page {
-                reason: "If the extents of a composite rank and of all its parts are known from the inputs, the \
-                    product of the parts must be the whole. This is checked at launch, where the sizes are \
-                    known.",
+                reason: "If the extents of a composite rank and of all its parts are known, the product of the parts \
+                    must be the whole. Extents that inputs bring are compared at launch: with `rank h = (g, r), \
+                    g = 2, r = 3` and an input `x[h]`, a launch with seven heads is refused.",
                 wrong: "",
                 right: "",
             },
@@ -130,8 +163,9 @@ impl Code {
              out O[m] : f32 = k * q[p := 0]",
             },
             Code::E0207 => Page {
-                reason: "A tensor that is defined without an index list has no order of ranks, so it is used bare or \
-                    with `:=`.",
+                reason: "A value that is defined without an index list has no order of ranks, so it is used bare or \
+                    with `:=`. The locals of a def never have a list: their values carry ranks that the def does \
+                    not know.",
                 wrong: "rank p, m\n\
              in  S[p,m] : f32\n\
              A = softmax[m](S)\n\
@@ -185,8 +219,9 @@ impl Code {
              out O[p] : f32 = sum[m](S)",
             },
             Code::E0212 => Page {
-                reason: "Extents, constants and defaults are fixed before a kernel runs: they are expressions of numbers, constants, \
-                    extents and scalars.",
+                reason: "Extents, constants and defaults are fixed before a kernel runs: they are expressions of \
+                    numbers, constants, extents and scalars. A rank is a coordinate; its extent is its name in \
+                    capitals. What lies in memory comes too late.",
                 wrong: "rank p, w = n[0]\n\
              in  n[p] : i32\n\
              in  x[p] : f32\n\
@@ -425,8 +460,8 @@ impl Code {
              out O[p] : i32 = argmax[m](S)",
             },
             Code::W0701 => Page {
-                reason: "`/` divides reals, also between integers. In a comparison of integers floor division is \
-                    usually meant.",
+                reason: "`/` divides reals, also between integers: `p / 16 < m / 16` is `p < m`. In a comparison of \
+                    integers floor division is usually meant.",
                 wrong: "rank p, m\n\
              in  S[p,m] : f32\n\
              out O[p] : f32 = sum[m](S where m / 16 < p / 16)",

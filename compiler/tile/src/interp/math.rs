@@ -12,6 +12,7 @@ pub fn real(math: Math, x: &[f64]) -> Option<f64> {
         // The product of two f32 is exact in f64.
         Math::Fma => a * b + x.get(2).copied()?,
         Math::Exp2Fast => a.exp2(),
+        Math::ReciprocalFast => 1.0 / a,
         Math::Select => return None,
         Math::Map(op) => return real_map(op, a, b),
     })

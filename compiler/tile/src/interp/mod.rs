@@ -5,12 +5,14 @@
 pub mod math;
 pub mod memory;
 mod ops;
+mod rings;
 mod shared;
 pub mod value;
 
 use crate::ir::{BufferId, Elem, Extent, Ix, LoopValue, Op, Stmt, TensorId, TileProgram, ValueId};
 use einloom_cascade::expr::MapOp;
 pub use memory::TensorMemory;
+use rings::Rings;
 use shared::Shared;
 use value::{Cells, Grid, is_real, round};
 
@@ -81,6 +83,9 @@ pub fn extent(extent: &Extent, scalars: &[ScalarValue]) -> Result<i64, InterpErr
     }
 }
 
+/// Blocks that a persistent program is run with: few, so that every block sees several tiles.
+const PERSISTENT_BLOCKS: i64 = 3;
+
 /// Runs every block of `program` over `tensors` (one for each of `program.tensors`), in order.
 ///
 /// # Errors
@@ -100,7 +105,12 @@ pub fn run(program: &TileProgram, scalars: &[ScalarValue], tensors: &mut [Tensor
         .iter()
         .map(|g| extent(&g.extent, scalars))
         .collect::<Result<Vec<_>, _>>()?;
-    let blocks: i64 = extents.iter().map(|n| n.max(&0)).product();
+    let tiles: i64 = extents.iter().map(|n| n.max(&0)).product();
+    let blocks = if program.persistent() {
+        tiles.min(PERSISTENT_BLOCKS)
+    } else {
+        tiles
+    };
     for block in 0..blocks {
         let mut rest = block;
         let mut coordinates = vec![0; extents.len()];
@@ -114,6 +124,8 @@ pub fn run(program: &TileProgram, scalars: &[ScalarValue], tensors: &mut [Tensor
             scalars,
             tensors,
             coordinates,
+            launch: (block, blocks),
+            rings: Rings::new(program),
             values: vec![None; program.values.len()],
             shared: Shared::new(program),
         }
@@ -127,6 +139,9 @@ struct Block<'a> {
     scalars: &'a [ScalarValue],
     tensors: &'a mut [TensorMemory],
     coordinates: Vec<i64>,
+    /// This block, and the number of blocks.
+    launch: (i64, i64),
+    rings: Rings,
     values: Vec<Option<Cells>>,
     shared: Shared,
 }
@@ -149,6 +164,7 @@ impl Block<'_> {
     }
 
     fn statement(&mut self, stmt: &Stmt) -> Result<(), InterpError> {
+        self.check_pending(stmt)?;
         match stmt {
             Stmt::Let(id, op) => {
                 let cells = self.operation(*id, op)?;
@@ -165,8 +181,10 @@ impl Block<'_> {
             Stmt::If { cond, body } => {
                 if self.scalar(*cond)? != 0 {
                     self.statements(body)?;
+                    self.check_settled()?;
                 }
             }
+            Stmt::Guard { cond, carried, body } => self.guard(*cond, carried, body)?,
             Stmt::Store {
                 tensor,
                 index,
@@ -191,6 +209,10 @@ impl Block<'_> {
             Stmt::Commit => self.shared.commit(),
             Stmt::Wait(n) => self.shared.wait(*n as usize),
             Stmt::Barrier => self.shared.barrier(),
+            Stmt::Fill { buffer, count, source } => self.fill(*buffer, *count, source)?,
+            Stmt::Await { buffer, count } => self.await_tile(*buffer, *count)?,
+            Stmt::Release { buffer, count } => self.release(*buffer, *count)?,
+            Stmt::DotWait(n) => self.dot_wait(*n),
         }
         Ok(())
     }
@@ -214,12 +236,37 @@ impl Block<'_> {
                 self.values[c.param.index()] = Some(cells);
             }
             self.statements(body)?;
+            self.check_settled()?;
             state = carried
                 .iter()
                 .map(|c| self.value(c.next).cloned())
                 .collect::<Result<Vec<_>, _>>()?;
         }
         for (c, cells) in carried.iter().zip(state) {
+            self.values[c.result.index()] = Some(cells);
+        }
+        Ok(())
+    }
+
+    /// Row fragments (16 rows) where the condition holds for some row take what the body makes.
+    fn guard(&mut self, cond: ValueId, carried: &[LoopValue], body: &[Stmt]) -> Result<(), InterpError> {
+        let rows = self.grid(cond).rows;
+        let holds =
+            |at: usize| -> Result<bool, InterpError> { Ok(self.value(cond)?.int(self.grid(cond).at(at, 0)) != 0) };
+        let mut taken = vec![false; rows.div_ceil(16)];
+        for row in 0..rows {
+            taken[row / 16] |= holds(row)?;
+        }
+        self.statements(body)?;
+        for c in carried {
+            let grid = self.grid(c.init);
+            let mut cells = self.value(c.init)?.clone();
+            let raised = self.value(c.next)?;
+            for row in (0..grid.rows).filter(|row| taken[row / 16]) {
+                for col in 0..grid.cols {
+                    cells.set(grid.at(row, col), raised, grid.at(row, col));
+                }
+            }
             self.values[c.result.index()] = Some(cells);
         }
         Ok(())
@@ -373,6 +420,8 @@ impl Block<'_> {
                 ScalarValue::Int(n) => Cells::Int(vec![n]),
             },
             Op::Grid(i) => Cells::Int(vec![self.coordinates[*i]]),
+            Op::Block => Cells::Int(vec![self.launch.0]),
+            Op::Blocks => Cells::Int(vec![self.launch.1]),
             Op::Lane => Cells::Int((0..grid.len() as i64).collect()),
             Op::Math(math, args) => self.pointwise(id, *math, args)?,
             Op::Cast(arg) => self.cast(ty.elem, *arg)?,
@@ -380,8 +429,17 @@ impl Block<'_> {
             Op::RowReduce(reduce, arg) => self.row_reduce(*reduce, *arg)?,
             Op::QuadReduce(_, arg) => self.value(*arg)?.clone(),
             Op::Dot {
-                left, right, over, acc, ..
-            } => self.dot(id, *left, *right, *over, *acc)?,
+                left,
+                right,
+                over,
+                acc,
+                kind,
+            } => {
+                if *kind == crate::ir::DotKind::Matrix {
+                    self.issue_dot(id, *left, *right)?;
+                }
+                self.dot(id, *left, *right, *over, *acc)?
+            }
         })
     }
 

@@ -143,6 +143,34 @@ impl Shared {
         Ok(())
     }
 
+    /// A tile of a ring arrives; its reader awaits it, which is as good as a barrier.
+    ///
+    /// # Errors
+    /// The stage does not exist.
+    pub(super) fn deliver(&mut self, buffer: BufferId, stage: i64, cells: Cells) -> Result<(), InterpError> {
+        let slot = self.stage(buffer, stage)?;
+        slot.cells = cells;
+        slot.access = Access::default();
+        Ok(())
+    }
+
+    /// A tile of a ring is gone.
+    ///
+    /// # Errors
+    /// The stage does not exist.
+    pub(super) fn retire(&mut self, buffer: BufferId, stage: i64) -> Result<(), InterpError> {
+        let slot = self.stage(buffer, stage)?;
+        slot.access = Access::default();
+        let cells = slot.cells.len();
+        let elem = if matches!(slot.cells, Cells::Real(_)) {
+            Elem::F32
+        } else {
+            Elem::I32
+        };
+        slot.cells = Cells::poison(elem, cells);
+        Ok(())
+    }
+
     /// Closes the current group.
     pub(super) fn commit(&mut self) {
         self.groups.push(std::mem::take(&mut self.open));

@@ -110,6 +110,7 @@ impl Grid {
     }
 
     /// Number of elements.
+    #[allow(clippy::len_without_is_empty, reason = "a grid has at least one element")]
     pub fn len(self) -> usize {
         self.rows * self.cols
     }

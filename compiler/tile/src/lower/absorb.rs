@@ -13,7 +13,11 @@ use einloom_cascade::expr::{Expr, MapOp, ReduceOp};
 use einloom_plan::ir::{Carry, Reference, Sweep};
 
 impl Lowerer<'_> {
-    /// One tile; `params` and the result list all references, then the values of all carries.
+    /// One tile; `params` and the result list all references, then the values of all carries. `rescaled`: the carries hold something already.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call, all of it the state of the body at hand"
+    )]
     pub(crate) fn body(
         &mut self,
         ctx: &mut Ctx,
@@ -22,6 +26,7 @@ impl Lowerer<'_> {
         plan: &SweepPlan,
         params: &[ValueId],
         tested: bool,
+        rescaled: bool,
     ) -> Result<Vec<ValueId>> {
         let mut next = Vec::with_capacity(params.len());
         let mut running = Vec::with_capacity(sweep.references.len());
@@ -30,6 +35,29 @@ impl Lowerer<'_> {
             running.push(state);
             next.push(after);
         }
+        next.extend(self.absorb_all(ctx, index, sweep, plan, &running, params, tested, rescaled)?);
+        for emit in &sweep.emits {
+            self.emit_store(ctx, emit, tested)?;
+        }
+        Ok(next)
+    }
+
+    /// The carries after a tile, relative to `running`; `rescaled`: what they held is relative to the reference before.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call, all of it the state of the body at hand"
+    )]
+    pub(crate) fn absorb_all(
+        &mut self,
+        ctx: &mut Ctx,
+        index: usize,
+        sweep: &Sweep,
+        plan: &SweepPlan,
+        running: &[Running],
+        params: &[ValueId],
+        tested: bool,
+        rescaled: bool,
+    ) -> Result<Vec<ValueId>> {
         // Row sums come before dots: a dot then needs the 16-bit weights alone, not the weights beside them.
         let dots_last = |layout: &CarryPlan| layout.places.iter().any(|p| matches!(p, Place::Column(_)));
         let mut results = vec![Vec::new(); sweep.carries.len()];
@@ -39,15 +67,13 @@ impl Lowerer<'_> {
                 let params = &params[at..at + layout.slots];
                 at += layout.slots;
                 if dots_last(layout) == pass {
-                    results[number] = self.absorb(ctx, index, number, carry, plan, layout, &running, params, tested)?;
+                    results[number] = self.absorb(
+                        ctx, index, number, carry, plan, layout, running, params, tested, rescaled,
+                    )?;
                 }
             }
         }
-        next.extend(results.into_iter().flatten());
-        for emit in &sweep.emits {
-            self.emit_store(ctx, emit, tested)?;
-        }
-        Ok(next)
+        Ok(results.into_iter().flatten().collect())
     }
 
     /// Where the points of a tile count: the conditions, and the stream's own end if columns are points.
@@ -66,7 +92,48 @@ impl Lowerer<'_> {
         Ok(self.b.and(conds, inside))
     }
 
-    fn move_reference(
+    /// A reference that does not move with the tile.
+    pub(crate) fn kept_reference(
+        &mut self,
+        ctx: &mut Ctx,
+        layout: &Layout,
+        reference: &Reference,
+        value: ValueId,
+        tested: bool,
+    ) -> Result<Running> {
+        let (scale, form, live_form) = self.reference_form(ctx, layout, reference, tested)?;
+        Ok(Running {
+            scale,
+            form,
+            live_form,
+            conds: reference.conds.clone(),
+            before: value,
+            used: value,
+        })
+    }
+
+    /// The constant of a reference's form, the rest of it, and this with -inf at points that do not count.
+    fn reference_form(
+        &mut self,
+        ctx: &mut Ctx,
+        layout: &Layout,
+        reference: &Reference,
+        tested: bool,
+    ) -> Result<(f64, ValueId, ValueId)> {
+        let columns = layout.reduces(&reference.inner);
+        let mut own = self.bind_reference_dims(ctx, reference)?;
+        let ctx = own.as_mut().unwrap_or(ctx);
+        let (scale, form) = self.scaled(reference.form);
+        self.near.exponent = self.near.weights;
+        let form = self.eval(ctx, form);
+        self.near.exponent = false;
+        let form = form?;
+        let mask = self.live(ctx, &reference.conds, columns, tested)?;
+        let live_form = self.masked(form, mask, Const::Real(f64::NEG_INFINITY));
+        Ok((scale, form, live_form))
+    }
+
+    pub(crate) fn move_reference(
         &mut self,
         ctx: &mut Ctx,
         layout: &Layout,
@@ -75,10 +142,7 @@ impl Lowerer<'_> {
         tested: bool,
     ) -> Result<(Running, ValueId)> {
         let columns = layout.reduces(&reference.inner);
-        let (scale, form) = self.scaled(reference.form);
-        let form = self.eval(ctx, form)?;
-        let mask = self.live(ctx, &reference.conds, columns, tested)?;
-        let live_form = self.masked(form, mask, Const::Real(f64::NEG_INFINITY));
+        let (scale, form, live_form) = self.reference_form(ctx, layout, reference, tested)?;
         let top = if columns {
             let rows = self.row()?.axis;
             let tile = self.widen(live_form, Some(rows), Some(layout.cols.axis));
@@ -116,10 +180,12 @@ impl Lowerer<'_> {
         running: &[Running],
         params: &[ValueId],
         tested: bool,
+        rescaled: bool,
     ) -> Result<Vec<ValueId>> {
         let columns = plan.layout.reduces(&carry.inner);
         let column = layout.places.iter().position(|p| matches!(p, Place::Column(_)));
         let rescale = match carry.weight {
+            Some(_) if !rescaled => None,
             Some((r, k)) => Some(self.rescale(&running[r], k)),
             None => None,
         };
@@ -253,11 +319,14 @@ impl Lowerer<'_> {
                 )
             })?;
         }
-        match weight {
-            Some(weight) => term.factors.insert(0, Factor::Value(weight)),
-            None => term
-                .masks
-                .extend(mask.filter(|&m| Some(m) != self.inside(&over, false))),
+        // A weight is 0 where its point does not count, which masks all factors that are finite there.
+        let finite = term.factors.iter().all(|&f| self.is_finite(f));
+        if weight.is_none() || !finite {
+            let mask = mask.filter(|&m| Some(m) != self.inside(&over, false));
+            term.masks.extend(mask);
+        }
+        if let Some(weight) = weight {
+            term.factors.insert(0, Factor::Value(weight));
         }
         let Place::Column(axis) = places.places[at] else {
             return Err(LowerError::Bug("a dot without columns".to_owned()));
@@ -274,6 +343,7 @@ impl Lowerer<'_> {
             over: &over,
             acc: Some(before),
             rounds,
+            conds: &carry.conds,
         };
         let mut result = left.clone();
         self.contract(&mut left, &mut result, &contraction, term)?

@@ -28,6 +28,8 @@ pub(crate) struct Builder {
     scopes: Vec<Scope>,
     depths: Vec<usize>,
     consts: BTreeMap<ValueId, Const>,
+    /// Depth of a scope that is rarely entered: nothing leaves it that is not computed outside anyway.
+    pub(crate) rare: Option<usize>,
     /// First type clash; checked once at the end.
     pub(crate) clash: Option<String>,
 }
@@ -49,6 +51,7 @@ impl Builder {
             scopes: vec![Scope::default()],
             depths: Vec::new(),
             consts: BTreeMap::new(),
+            rare: None,
             clash: None,
         }
     }
@@ -78,6 +81,7 @@ impl Builder {
             cols,
             elem,
             stages,
+            ring: false,
         });
         BufferId(self.program.buffers.len() as u32 - 1)
     }
@@ -92,6 +96,18 @@ impl Builder {
 
     pub(crate) fn close(&mut self) -> Vec<Stmt> {
         self.scopes.pop().map(|s| s.stmts).unwrap_or_default()
+    }
+
+    /// Statements of the current scope so far.
+    pub(crate) fn scope(&self) -> &[Stmt] {
+        self.scopes.last().map_or(&[], |s| &s.stmts)
+    }
+
+    /// Drops statements of the current scope.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&Stmt) -> bool) {
+        if let Some(scope) = self.scopes.last_mut() {
+            scope.stmts.retain(keep);
+        }
     }
 
     /// Appends a statement to the current scope.
@@ -137,7 +153,15 @@ impl Builder {
 
     /// Emits a pure operation as far out as its arguments allow, or finds it.
     pub(crate) fn emit(&mut self, op: Op, ty: Type) -> ValueId {
-        let depth = arguments(&op).iter().map(|&a| self.depth_of(a)).max().unwrap_or(0);
+        let arguments = arguments(&op);
+        let mut depth = arguments.iter().map(|&a| self.depth_of(a)).max().unwrap_or(0);
+        if let Some(rare) = self.rare.filter(|_| !arguments.is_empty()) {
+            let key = format!("{op:?}{ty:?}");
+            if let Some(&found) = self.scopes[depth].memo.get(&key) {
+                return found;
+            }
+            depth = depth.max(rare);
+        }
         self.emit_at(depth, op, ty)
     }
 
@@ -233,7 +257,7 @@ impl Builder {
         if let Some(same) = super::fold::identity(op, args, &known) {
             return same;
         }
-        if let Some(value) = self.recombined(op, args) {
+        if let Some(value) = self.recombined(op, args).or_else(|| self.scaled_once(op, args)) {
             return value;
         }
         let elem = self.result_elem(op, args);
@@ -250,6 +274,43 @@ impl Builder {
         let (x, c) = self.definition(div, MapOp::IDiv)?;
         let (y, d) = self.definition(args[1], MapOp::IMod)?;
         (x == y && c == d && by == c && rem == d).then_some(x)
+    }
+
+    /// Constants of nested products are one constant: `c (d x)`, and `c (d x + e)` of a fused multiply-add.
+    fn scaled_once(&mut self, op: MapOp, args: &[ValueId]) -> Option<ValueId> {
+        if op != MapOp::Mul {
+            return None;
+        }
+        let real = |s: &Self, v: ValueId| match s.known(v) {
+            Some(Const::Real(x)) => Some(x),
+            _ => None,
+        };
+        let (c, x) = match (real(self, args[0]), real(self, args[1])) {
+            (Some(c), None) => (c, args[1]),
+            (None, Some(c)) => (c, args[0]),
+            _ => return None,
+        };
+        if let Some((a, b)) = self.definition(x, MapOp::Mul) {
+            let (d, rest) = match (real(self, a), real(self, b)) {
+                (Some(d), None) => (d, b),
+                (None, Some(d)) => (d, a),
+                _ => return None,
+            };
+            let product = self.real(c * d);
+            return Some(self.mul(rest, product));
+        }
+        let (y, d, e) = self.fma_definition(x)?;
+        let (d, e) = (real(self, d)?, real(self, e)?);
+        let (d, e) = (self.real(c * d), self.real(c * e));
+        Some(self.fma(y, d, e))
+    }
+
+    fn fma_definition(&self, value: ValueId) -> Option<(ValueId, ValueId, ValueId)> {
+        let depth = self.depth_of(value);
+        self.scopes.get(depth)?.stmts.iter().rev().find_map(|stmt| match stmt {
+            Stmt::Let(v, Op::Math(Math::Fma, list)) if *v == value => Some((list[0], list[1], list[2])),
+            _ => None,
+        })
     }
 
     fn definition(&self, value: ValueId, op: MapOp) -> Option<(ValueId, ValueId)> {
@@ -297,6 +358,13 @@ impl Builder {
     pub(crate) fn and(&mut self, a: Option<ValueId>, b: Option<ValueId>) -> Option<ValueId> {
         match (a, b) {
             (Some(a), Some(b)) => Some(self.map(MapOp::And, &[a, b])),
+            (a, b) => a.or(b),
+        }
+    }
+
+    pub(crate) fn or(&mut self, a: Option<ValueId>, b: Option<ValueId>) -> Option<ValueId> {
+        match (a, b) {
+            (Some(a), Some(b)) => Some(self.map(MapOp::Or, &[a, b])),
             (a, b) => a.or(b),
         }
     }
@@ -400,7 +468,7 @@ pub(crate) fn arguments(op: &Op) -> Vec<ValueId> {
         Operand::Shared(_, stage) => *stage,
     };
     match op {
-        Op::Real(_) | Op::Int(_) | Op::Param(_) | Op::Grid(_) | Op::Lane => Vec::new(),
+        Op::Real(_) | Op::Int(_) | Op::Param(_) | Op::Grid(_) | Op::Block | Op::Blocks | Op::Lane => Vec::new(),
         Op::Math(_, list) => list.clone(),
         Op::Cast(v) | Op::RowReduce(_, v) | Op::QuadReduce(_, v) => vec![*v],
         Op::Load { index, mask, .. } => index.iter().copied().chain(*mask).collect(),

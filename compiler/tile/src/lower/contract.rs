@@ -11,7 +11,7 @@ use super::facts::{const_real, is_half};
 use super::operand::dot_elem;
 use super::roles::accesses;
 use crate::ir::{DotKind, Elem, Op, Operand, Type, ValueId};
-use einloom_cascade::expr::{DType, Expr, ExprId, MapOp, ReduceOp};
+use einloom_cascade::expr::{DType, Expr, ExprId, Kind, MapOp, ReduceOp};
 use std::collections::BTreeSet;
 
 /// A factor of a product.
@@ -41,6 +41,8 @@ pub(crate) struct Contraction<'c> {
     pub(crate) acc: Option<ValueId>,
     /// Computed operands may be rounded to 16 bits.
     pub(crate) rounds: bool,
+    /// Where the contracted points count; the terms' masks say so too.
+    pub(crate) conds: &'c [ExprId],
 }
 
 /// Which of (over, rows, columns) a factor mentions.
@@ -77,6 +79,32 @@ impl Lowerer<'_> {
                 self.product(args[0], term);
             }
             _ => term.factors.push(Factor::Expr(id)),
+        }
+    }
+
+    /// Whether a factor is surely finite at points that do not count, as far as the tensors that it reads are.
+    pub(crate) fn is_finite(&self, factor: Factor) -> bool {
+        match factor {
+            Factor::Value(_) => true,
+            Factor::Inverse(_) => false,
+            Factor::Expr(id) => self.is_polynomial(id),
+        }
+    }
+
+    fn is_polynomial(&self, id: ExprId) -> bool {
+        match self.exprs.get(id) {
+            Expr::Map(op, args) => {
+                let total = matches!(
+                    op,
+                    MapOp::Add | MapOp::Sub | MapOp::Mul | MapOp::Neg | MapOp::Abs | MapOp::Tanh | MapOp::ToReal
+                ) || self.kind(id) != Kind::Real;
+                let constant = *op == MapOp::Div && const_real(&self.exprs, args[1]).is_some_and(|x| x != 0.0);
+                (total || constant) && args.iter().all(|&a| self.is_polynomial(a))
+            }
+            Expr::Select([_, a, b]) => self.is_polynomial(*a) && self.is_polynomial(*b),
+            Expr::Reduce(r) => r.op == ReduceOp::Sum && self.is_polynomial(r.body),
+            Expr::Leaf(..) | Expr::Def(..) => false,
+            _ => true,
         }
     }
 
@@ -289,7 +317,7 @@ impl Lowerer<'_> {
             Factor::Inverse(id) => {
                 let value = self.eval(ctx, id)?;
                 let one = self.b.real(1.0);
-                Ok(self.b.map(MapOp::Div, &[one, value]))
+                Ok(self.divide(one, value))
             }
             Factor::Value(value) => Ok(value),
         }
@@ -424,6 +452,17 @@ impl Lowerer<'_> {
             if let Some(mask) = self.inside(group, as_rows) {
                 let zero = self.b.real(0.0);
                 value = self.b.select(mask, value, zero);
+            }
+        }
+        // The left operand is 0 at points that do not count, which a right one must not turn into NaN.
+        if !factors.iter().all(|&f| self.is_finite(f)) {
+            for &cond in c.conds {
+                let vars = self.free.of(&self.exprs, cond);
+                if vars.iter().any(|&v| c.over.has(v)) && vars.iter().all(|v| inner.env.contains_key(v)) {
+                    let counts = self.eval(&mut inner, cond)?;
+                    let zero = self.b.real(0.0);
+                    value = self.b.select(counts, value, zero);
+                }
             }
         }
         self.stored_operand(value, elem)

@@ -1,17 +1,22 @@
 //! Removes values that nothing reads.
 
 use super::builder::arguments;
-use crate::ir::{Ix, Stmt, TileProgram, ValueId};
+use crate::ir::{Ix, LoopValue, Stmt, TileProgram, ValueId};
 use std::collections::BTreeSet;
 
 /// Removes dead `Let`s; loop-carried values live if their result or another live value needs them.
 pub(crate) fn remove(program: &mut TileProgram) {
+    remove_from(&mut program.body);
+}
+
+/// As [`remove`], for a body that is no part of a larger one.
+pub(crate) fn remove_from(body: &mut Vec<Stmt>) {
     loop {
         let mut live = BTreeSet::new();
-        mark(&program.body, &mut live);
-        let before = count(&program.body);
-        sweep(&mut program.body, &live);
-        if count(&program.body) == before {
+        mark(body, &mut live);
+        let before = count(body);
+        sweep(body, &live);
+        if count(body) == before {
             return;
         }
     }
@@ -22,6 +27,7 @@ fn count(stmts: &[Stmt]) -> usize {
         .iter()
         .map(|s| match s {
             Stmt::For { body, carried, .. } => 1 + carried.len() + count(body),
+            Stmt::Guard { body, carried, .. } => 1 + carried.len() + count(body),
             Stmt::If { body, .. } => 1 + count(body),
             _ => 1,
         })
@@ -50,6 +56,9 @@ fn mark(stmts: &[Stmt], live: &mut BTreeSet<ValueId>) {
             Stmt::For {
                 lo, hi, carried, body, ..
             } => {
+                if is_empty(carried, body, live) {
+                    continue;
+                }
                 live.extend([*lo, *hi]);
                 for c in carried {
                     // A parameter that only feeds itself is found by the next round at the latest.
@@ -59,6 +68,16 @@ fn mark(stmts: &[Stmt], live: &mut BTreeSet<ValueId>) {
                 }
                 mark_loop(carried, body, live);
             }
+            Stmt::Guard { cond, carried, body } => {
+                let used: Vec<_> = carried.iter().filter(|c| live.contains(&c.result)).collect();
+                if used.is_empty() {
+                    continue;
+                }
+                live.extend(used.iter().flat_map(|c| [c.init, c.next]));
+                live.insert(*cond);
+                mark(body, live);
+            }
+            Stmt::If { body, .. } if body.is_empty() => {}
             Stmt::If { cond, body } => {
                 live.insert(*cond);
                 mark(body, live);
@@ -79,12 +98,24 @@ fn mark(stmts: &[Stmt], live: &mut BTreeSet<ValueId>) {
                     mark_ix(ix, live);
                 }
             }
-            Stmt::Commit | Stmt::Wait(_) | Stmt::Barrier => {}
+            Stmt::Fill { count, source, .. } => {
+                live.insert(*count);
+                source.indices().for_each(|ix| mark_ix(ix, live));
+            }
+            Stmt::Await { count, .. } | Stmt::Release { count, .. } => {
+                live.insert(*count);
+            }
+            Stmt::Commit | Stmt::Wait(_) | Stmt::Barrier | Stmt::DotWait(_) => {}
         }
     }
 }
 
-fn mark_loop(carried: &[crate::ir::LoopValue], body: &[Stmt], live: &mut BTreeSet<ValueId>) {
+/// A loop that does nothing and gives nothing that is used.
+fn is_empty(carried: &[LoopValue], body: &[Stmt], live: &BTreeSet<ValueId>) -> bool {
+    body.is_empty() && carried.iter().all(|c| !live.contains(&c.result))
+}
+
+fn mark_loop(carried: &[LoopValue], body: &[Stmt], live: &mut BTreeSet<ValueId>) {
     loop {
         mark(body, live);
         let mut grown = false;
@@ -105,11 +136,16 @@ fn sweep(stmts: &mut Vec<Stmt>, live: &BTreeSet<ValueId>) {
         Stmt::For { carried, body, .. } => {
             carried.retain(|c| live.contains(&c.result) || live.contains(&c.param));
             sweep(body, live);
-            true
+            !(carried.is_empty() && body.is_empty())
+        }
+        Stmt::Guard { carried, body, .. } => {
+            carried.retain(|c| live.contains(&c.result));
+            sweep(body, live);
+            !carried.is_empty()
         }
         Stmt::If { body, .. } => {
             sweep(body, live);
-            true
+            !body.is_empty()
         }
         _ => true,
     });

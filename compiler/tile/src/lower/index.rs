@@ -32,6 +32,16 @@ pub(crate) fn ix(op: MapOp, a: Ix, b: Ix) -> Ix {
     Ix::Map(op, vec![a, b])
 }
 
+/// As [`ix`], for any number of arguments.
+pub(crate) fn ix_list(op: MapOp, mut args: Vec<Ix>) -> Ix {
+    if args.len() == 2
+        && let (Some(b), Some(a)) = (args.pop(), args.pop())
+    {
+        return ix(op, a, b);
+    }
+    Ix::Map(op, args)
+}
+
 /// Replaces the placeholder of the streamed tile.
 pub(crate) fn at_tile(index: &Ix, tile: ValueId) -> Ix {
     match index {

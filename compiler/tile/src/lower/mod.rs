@@ -10,22 +10,29 @@ mod absorb;
 mod builder;
 mod context;
 mod contract;
-mod dead;
+mod course;
+pub(crate) mod dead;
 mod error;
 mod eval;
 mod facts;
 mod fold;
+mod guard;
 mod index;
 mod operand;
+mod overlap;
+mod persist;
 mod pipeline;
 mod precision;
 mod range;
 mod reduce;
 mod reference;
+mod rings;
 mod roles;
+mod search;
 mod state;
 mod store;
 mod sweep;
+mod synchronise;
 
 pub(crate) use builder::arguments;
 pub use error::LowerError;
@@ -73,7 +80,7 @@ pub fn default_schedule(
     shape: &ShapeClass,
 ) -> std::result::Result<Schedule, LowerError> {
     let mut first = None;
-    for schedule in crate::schedule::candidates() {
+    for schedule in crate::schedule::candidates(machine) {
         match lower(plan, kernel, &schedule, machine, shape) {
             Ok(_) => return Ok(schedule),
             Err(error @ (LowerError::Unsupported { .. } | LowerError::Bug(_))) => return Err(error),
@@ -141,6 +148,8 @@ fn build(plan: &FusedPlan, index: usize, schedule: &Schedule, shape: &ShapeClass
         scalars: Vec::new(),
         pools: BTreeMap::new(),
         operands: operand::Operands::default(),
+        rings: rings::Rings::default(),
+        near: precision::Near::default(),
         states: BTreeMap::new(),
         references: BTreeMap::new(),
         rows: None,
@@ -149,18 +158,61 @@ fn build(plan: &FusedPlan, index: usize, schedule: &Schedule, shape: &ShapeClass
     };
     lowerer.kernel()?;
     let Lowerer {
-        b, tensors, scalars, ..
+        mut b,
+        tensors,
+        scalars,
+        rings,
+        ..
     } = lowerer;
+    if let Some(specialised) = schedule.specialised {
+        if specialised.persistent {
+            let lives: Vec<rings::Ring> = rings.rings.values().copied().collect();
+            let body = std::mem::take(&mut b.program.body);
+            b.program.body = persist::persist(&mut b, body, &lives);
+        }
+        synchronise::synchronise(&mut b.program, &rings.counts);
+    }
     if let Some(clash) = b.clash {
         return Err(LowerError::Bug(clash));
     }
     let mut program = b.program;
     dead::remove(&mut program);
+    check_specialised(&program)?;
     Ok(LoweredKernel {
         program,
         tensors,
         scalars,
     })
+}
+
+/// What specialised programs cannot do: more than one fragment of rows in a warp, dots that are not on the matrix unit, results wider than an
+/// instruction.
+fn check_specialised(program: &crate::ir::TileProgram) -> Result<()> {
+    use crate::ir::{DotKind, Roles, Stmt};
+    if program.roles == Roles::Uniform {
+        return Ok(());
+    }
+    let fail = |what: &str| Err(LowerError::Schedule(format!("a specialised program {what}")));
+    let size = |axis: AxisId| program.axes[axis.index()].size;
+    let tall = |axis: AxisId| size(axis) != 16 * program.warps;
+    if program.values.iter().any(|ty| ty.rows.is_some_and(tall)) {
+        return fail("holds 16 rows in each warp, and this one needs rows of another number");
+    }
+    fn dots<'a>(body: &'a [Stmt], out: &mut Vec<(&'a DotKind, ValueId)>) {
+        for stmt in body {
+            match stmt {
+                Stmt::Let(id, Op::Dot { kind, .. }) => out.push((kind, *id)),
+                Stmt::For { body, .. } | Stmt::If { body, .. } => dots(body, out),
+                _ => {}
+            }
+        }
+    }
+    let mut all = Vec::new();
+    dots(&program.body, &mut all);
+    if all.is_empty() || all.iter().any(|(kind, _)| **kind != DotKind::Matrix) {
+        return fail("computes with the matrix unit, and this one has other products or none");
+    }
+    Ok(())
 }
 
 /// The state of one lowering.
@@ -180,6 +232,8 @@ pub(crate) struct Lowerer<'a> {
     /// Axes by purpose and extent.
     pools: BTreeMap<(&'static str, i64), AxisId>,
     pub(crate) operands: operand::Operands,
+    pub(crate) rings: rings::Rings,
+    pub(crate) near: precision::Near,
     /// Accumulators by (sweep, carry), and references by (sweep, reference), as they stand.
     pub(crate) states: BTreeMap<(usize, usize), state::State>,
     pub(crate) references: BTreeMap<(usize, usize), ValueId>,
@@ -195,6 +249,7 @@ impl Lowerer<'_> {
         self.b.program.name = entry_name(self.plan, self.index);
         self.b.program.warps = self.schedule.warps;
         self.b.program.blocks_per_sm = self.schedule.blocks_per_sm;
+        self.b.program.roles = self.schedule.roles();
         let mut ctx = Ctx::default();
         self.grid(&mut ctx);
         let rows = self.row_group(&mut ctx)?;

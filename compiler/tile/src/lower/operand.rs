@@ -15,11 +15,13 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug)]
 pub(crate) struct StreamCopy {
     pub(crate) buffer: BufferId,
-    tensor: TensorId,
-    index: Vec<Ix>,
-    col0: Ix,
+    pub(crate) tensor: TensorId,
+    pub(crate) index: Vec<Ix>,
+    pub(crate) col0: Ix,
     valid: Option<Ix>,
     cols: u32,
+    /// The copy is a box of the tensor, whose rows run along this dimension.
+    pub(crate) row_dim: Option<Option<usize>>,
 }
 
 impl StreamCopy {
@@ -155,7 +157,13 @@ impl Lowerer<'_> {
             }
         }
         let valid = self.copy_valid(a, &checks);
+        let row_dim = self.box_rows(a, &checks).filter(|_| {
+            let padded = i64::from(self.b.axis_size(b.axis)) > cols;
+            let ends = last_extent.and_then(|e| const_int(&self.exprs, e)) == Some(start + cols);
+            self.align_of(key) >= 16 && index.len() <= 5 && (!padded || ends)
+        });
         let copy = StreamCopy {
+            row_dim,
             buffer: BufferId(0),
             tensor: self.tensor(key),
             index: list,
@@ -163,7 +171,22 @@ impl Lowerer<'_> {
             valid,
             cols: cols as u32,
         };
-        Ok(Some(self.register_copy(copy, a, b, elem)))
+        Ok(Some(self.register_copy(copy, a, b, elem)?))
+    }
+
+    /// The dimension along which a copy's rows run, if a box of the tensor is the copy: rows at or beyond the group's end are beyond the
+    /// tensor's end as well (and so 0), or there are none.
+    fn box_rows(&self, a: &Group, checks: &[(ExprId, Ix, ExprId)]) -> Option<Option<usize>> {
+        let index: Vec<Ix> = checks.iter().map(|(_, ix, _)| ix.clone()).collect();
+        let row_dim = super::rings::row_dimension(&index)?;
+        let whole = a.base == Base::Zero
+            && a.bound.and_then(|b| self.b.known_int(b)) == Some(i64::from(self.b.axis_size(a.axis)));
+        let ends_with = |dim: usize| {
+            let (id, _, extent) = &checks[dim];
+            a.vars.len() == 1 && self.is_coordinate(*id, *extent)
+        };
+        let exact = a.bound.is_none() || whole || row_dim.is_some_and(ends_with);
+        (exact && row_dim.is_some()).then_some(row_dim)
     }
 
     /// `start` of a last index `var` or `var + start` that keeps 16-byte groups whole.
@@ -184,11 +207,12 @@ impl Lowerer<'_> {
         (is_column(var) && start >= 0 && start * elem_bytes(elem) as i64 % 16 == 0).then_some(start)
     }
 
-    fn register_copy(&mut self, mut copy: StreamCopy, a: &Group, b: &Group, elem: Elem) -> Operand {
+    fn register_copy(&mut self, mut copy: StreamCopy, a: &Group, b: &Group, elem: Elem) -> Result<Operand> {
         let streamed =
             a.streamed() || copy.index.iter().any(is_streamed) || copy.valid.as_ref().is_some_and(is_streamed);
         let key = format!("{:?}{:?}{:?}", (a.axis, b.axis, streamed), copy, elem);
-        let stages = if streamed { self.schedule.stages } else { 1 };
+        let resident = 1 + u32::from(self.schedule.specialised.is_some_and(|s| s.ahead));
+        let stages = if streamed { self.schedule.stages } else { resident };
         let known = self.operands.copied.get(&key).copied();
         let buffer = match known {
             Some(buffer) => buffer,
@@ -204,13 +228,24 @@ impl Lowerer<'_> {
             if !self.operands.stream.iter().any(|c| c.buffer == buffer) {
                 self.operands.stream.push(copy);
             }
-            return Operand::Shared(buffer, self.operands.stage);
+            let stage = match self.schedule.specialised {
+                Some(_) => Some(self.ring_stage(buffer)),
+                None => self.operands.stage,
+            };
+            return Ok(Operand::Shared(buffer, stage));
+        }
+        if self.schedule.specialised.is_some() {
+            let stage = match self.rings.filled_once.get(&buffer) {
+                Some(&stage) => stage,
+                None => self.fill_resident(&copy)?,
+            };
+            return Ok(Operand::Shared(buffer, Some(stage)));
         }
         if known.is_none() {
             self.b.push_at(0, copy.issue(super::context::TILE, None));
             self.operands.pending = true;
         }
-        Operand::Shared(buffer, None)
+        Ok(Operand::Shared(buffer, None))
     }
 
     /// Stores a computed tile (rows or columns on `a` and `b`) where a dot can read it.
@@ -292,8 +327,10 @@ impl Lowerer<'_> {
     pub(crate) fn settle(&mut self) {
         if self.b.depth() == 0 {
             if self.operands.pending {
-                self.b.push(Stmt::Commit);
-                self.b.push(Stmt::Wait(0));
+                if self.schedule.specialised.is_none() {
+                    self.b.push(Stmt::Commit);
+                    self.b.push(Stmt::Wait(0));
+                }
                 self.b.push(Stmt::Barrier);
                 self.operands.pending = false;
             }

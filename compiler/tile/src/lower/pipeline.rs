@@ -1,38 +1,44 @@
 //! The software pipeline of a sweep.
 //!
 //! With `s` stages, `s - 1` tiles of every streamed operand are on their way before the first iteration. Iteration `j`
-//! waits for its own tile, passes a barrier (all threads see the tile, and all are done with tile `j - 1`), starts the copies
-//! of tile `j + s - 1` into the stage of tile `j - 1`, and computes. A group is committed in every iteration, empty at the
+//! waits for its own tile, passes a barrier (all threads see the tile, and all are done with that of `j - 1`), starts the copies
+//! for iteration `j + s - 1` into the stage of iteration `j - 1`, and computes. A group is committed in every iteration, empty at the
 //! end, so that the number of open groups is the same everywhere and the parts of the loop share one pipeline. With one
 //! stage a tile is copied and waited for in its own iteration.
 
 use super::Lowerer;
 use super::builder::scalar;
+use super::course::{Course, Visits};
 use super::sweep::for_loop;
-use crate::ir::{Elem, LoopValue, Stmt, ValueId};
+use crate::ir::{BufferId, Elem, LoopValue, Stmt, ValueId};
 use einloom_cascade::expr::MapOp;
+use std::collections::BTreeMap;
 
 /// A part of a sweep's loop before the pipeline is put in.
 pub(crate) struct Draft {
-    pub(crate) tile: ValueId,
+    /// The loop's variable.
+    pub(crate) step: ValueId,
+    pub(crate) course: Course,
     pub(crate) lo: ValueId,
     pub(crate) hi: ValueId,
     pub(crate) carried: Vec<LoopValue>,
     pub(crate) body: Vec<Stmt>,
     /// The body writes shared memory itself.
     pub(crate) barriers: bool,
+    /// Stages of streamed rings that the body reads.
+    pub(crate) stages: BTreeMap<BufferId, ValueId>,
     pub(crate) label: String,
 }
 
 impl Lowerer<'_> {
-    /// Puts the parts of a loop over tiles `lo..hi` behind one another.
-    pub(crate) fn assemble(&mut self, drafts: Vec<Draft>, lo: ValueId, hi: ValueId) {
+    /// Puts the parts of a loop behind one another.
+    pub(crate) fn assemble(&mut self, drafts: Vec<Draft>, visits: &Visits) {
         let streams = !self.operands.stream.is_empty();
         let ahead = i64::from(self.schedule.stages) - 1;
         if streams && ahead > 0 {
             for step in 0..ahead {
-                let tile = self.b.add_int(lo, step);
-                self.copies_of(tile, hi);
+                let step = self.b.add_int(visits.lo, step);
+                self.copies_of(step, visits);
                 self.b.push(Stmt::Commit);
             }
             self.operands.pending = false;
@@ -40,7 +46,7 @@ impl Lowerer<'_> {
             self.settle();
         }
         for mut draft in drafts {
-            let mut body = self.top_of_body(&draft, hi, streams, ahead);
+            let mut body = self.top_of_body(&draft, visits, streams, ahead);
             body.append(&mut draft.body);
             self.b.push(for_loop(draft, body));
         }
@@ -53,18 +59,19 @@ impl Lowerer<'_> {
         self.operands.stale = false;
     }
 
-    fn top_of_body(&mut self, draft: &Draft, hi: ValueId, streams: bool, ahead: i64) -> Vec<Stmt> {
+    fn top_of_body(&mut self, draft: &Draft, visits: &Visits, streams: bool, ahead: i64) -> Vec<Stmt> {
         self.b.open();
-        // Loop values belong to this scope too: make the tile index known here.
-        let tile = draft.tile;
+        // Loop values belong to this scope too: make the step known here.
+        let step = draft.step;
         if streams && ahead > 0 {
             self.b.push(Stmt::Wait(ahead as u32 - 1));
             self.b.push(Stmt::Barrier);
-            let next = self.b.add_int(tile, ahead);
-            self.copies_of(next, hi);
+            let next = self.b.add_int(step, ahead);
+            self.copies_of(next, visits);
             self.b.push(Stmt::Commit);
         } else if streams {
             self.b.push(Stmt::Barrier);
+            let tile = self.tile_at(&draft.course, step);
             for copy in self.operands.stream.clone() {
                 self.b.push(copy.issue(tile, None));
             }
@@ -77,18 +84,19 @@ impl Lowerer<'_> {
         self.b.close()
     }
 
-    /// Starts all streamed copies of a tile if there is such a tile.
-    fn copies_of(&mut self, tile: ValueId, hi: ValueId) {
-        let cond = self.b.map(MapOp::Lt, &[tile, hi]);
+    /// Starts all streamed copies of a step's tile if there is such a step.
+    fn copies_of(&mut self, step: ValueId, visits: &Visits) {
+        let cond = self.b.map(MapOp::Lt, &[step, visits.hi]);
         self.b.open();
         let stages = self.b.int(i64::from(self.schedule.stages));
         let ty = scalar(Elem::I32);
         let depth = self.b.depth();
         let stage = self.b.emit_at(
             depth,
-            crate::ir::Op::Math(crate::ir::Math::Map(MapOp::IMod), vec![tile, stages]),
+            crate::ir::Op::Math(crate::ir::Math::Map(MapOp::IMod), vec![step, stages]),
             ty,
         );
+        let tile = self.tile_at(&visits.course, step);
         for copy in self.operands.stream.clone() {
             self.b.push(copy.issue(tile, Some(stage)));
         }

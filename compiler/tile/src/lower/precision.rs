@@ -84,3 +84,27 @@ impl Lowerer<'_> {
             .any(|leaf| !matches!(leaf, LeafDef::Crossing(_)))
     }
 }
+
+/// Where the functions at hand may be computed by the fast instructions of the machine. Weights that a dot rounds to 16 bits need no exponential
+/// better than 2^-20, and an exponent needs its absolute error small, not its relative one.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Near {
+    /// Exponentials of a tile are weights of a 16-bit dot.
+    pub(crate) weights: bool,
+    /// What is evaluated is an exponent of such a weight.
+    pub(crate) exponent: bool,
+}
+
+impl Lowerer<'_> {
+    /// Whether a sweep's weights go into a dot of 16-bit operands.
+    pub(crate) fn near(&self, index: usize) -> Near {
+        let carries = self.kernel.sweeps[index].carries.iter().enumerate();
+        let weights = carries
+            .filter(|(_, c)| !c.dims.is_empty())
+            .any(|(at, _)| self.rounds_carry(index, at));
+        Near {
+            weights,
+            exponent: false,
+        }
+    }
+}

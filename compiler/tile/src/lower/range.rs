@@ -5,12 +5,13 @@
 
 use super::Lowerer;
 use super::context::Ctx;
+use super::course::Tiles;
 use super::error::Result;
-use super::sweep::{Layout, Tiles};
+use super::sweep::Layout;
 use crate::ir::ValueId;
 use einloom_cascade::expr::{Arena, ExprId, MapOp, VarId};
 use einloom_cascade::ir::Var;
-use einloom_plan::domain::{Level, Part, Query, Range, clip, hull, project};
+use einloom_plan::domain::{Level, Part, Query, Range, Sorted, clip, hull, project, sorted};
 use einloom_plan::ir::Sweep;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,64 +24,91 @@ struct Ends {
 }
 
 impl Lowerer<'_> {
-    /// The tiles that a sweep visits.
-    pub(crate) fn tiles(&mut self, ctx: &Ctx, sweep: &Sweep, layout: &Layout) -> Result<Tiles> {
+    /// The live ranges of tiles that a sweep visits, ascending and disjoint.
+    pub(crate) fn tiles(&mut self, ctx: &Ctx, sweep: &Sweep, layout: &Layout) -> Result<Vec<Tiles>> {
         let mut scalars = ctx.scalars(self);
         let ends = self.ends(&mut scalars, sweep, layout)?;
         let (levels, extent, unit) = self.levels(layout);
-        let part = self.visited(sweep, &ends, &levels);
-        let width = layout.width;
-        let extent_value = self.eval(&mut scalars, extent)?;
-        let Some(part) = part else {
+        let tables = sorted(&self.plan.cascade);
+        let parts = self.visited(sweep, &ends, &levels, &tables);
+        self.eval(&mut scalars, extent)?;
+        if parts.is_empty() {
             let zero = self.b.int(0);
-            return Ok(Tiles {
+            return Ok(vec![Tiles {
                 lo: zero,
                 hi: zero,
                 full: None,
-            });
-        };
-        let (lo, hi) = clip(&mut self.exprs, part.live, extent);
-        if let (Some(last), Some(bound)) = (ends.last_row, part.live.hi) {
-            self.longest_last |= self.free.of(&self.exprs, bound).contains(&last);
+            }]);
         }
-        let lo_value = self.eval(&mut scalars, lo)?;
-        let hi_value = self.eval(&mut scalars, hi)?;
-        let end = self.b.add_int(hi_value, 1);
-        let (lo_value, end) = match unit {
+        let mut all = Vec::new();
+        // Behind the last tile of the ranges so far.
+        let mut behind = None;
+        for part in &parts {
+            let (lo, hi) = clip(&mut self.exprs, part.live, extent);
+            if let (Some(last), Some(bound)) = (ends.last_row, part.live.hi) {
+                self.longest_last |= self.free.of(&self.exprs, bound).contains(&last);
+            }
+            let first = self.end(&mut scalars, &tables, lo)?;
+            let last = self.end(&mut scalars, &tables, hi)?;
+            let mut tiles = self.tiles_of(first, last, unit, layout.width);
+            if parts.len() > 1 {
+                let alive = self.b.map(MapOp::Le, &[first, last]);
+                behind = Some(self.behind(&mut tiles, alive, behind));
+            }
+            let (lo, hi) = tiles;
+            let full = match part.full {
+                Some(full) => {
+                    let (from, to) = clip(&mut self.exprs, full, extent);
+                    let from = self.end(&mut scalars, &tables, from)?;
+                    let to = self.end(&mut scalars, &tables, to)?;
+                    Some(self.full_tiles((from, to), full, unit, layout.width, tiles))
+                }
+                None => None,
+            };
+            all.push(Tiles { lo, hi, full });
+        }
+        Ok(all)
+    }
+
+    /// First tile and end for the points `first..=last` of the projection.
+    fn tiles_of(&mut self, first: ValueId, last: ValueId, unit: Option<ExprId>, width: i64) -> (ValueId, ValueId) {
+        let end = self.b.add_int(last, 1);
+        let (first, end) = match unit {
             Some(unit) => {
                 let unit = self.uniform(unit);
-                (self.b.mul(lo_value, unit), self.b.mul(end, unit))
+                (self.b.mul(first, unit), self.b.mul(end, unit))
             }
-            None => (lo_value, end),
+            None => (first, end),
         };
-        let lo_tile = self.b.div_int(lo_value, width);
+        let lo_tile = self.b.div_int(first, width);
         let above = self.b.add_int(end, width - 1);
-        let hi_tile = self.b.div_int(above, width);
-        let full = match part.full {
-            Some(full) => Some(self.full_tiles(&mut scalars, full, extent, unit, width, (lo_tile, hi_tile))?),
-            None => None,
+        (lo_tile, self.b.div_int(above, width))
+    }
+
+    /// Cuts a range of tiles to those behind the ranges before it: a tile on the border of two ranges belongs to the first. A range that is
+    /// not alive has no tiles (`hi == lo`), and lies anywhere.
+    fn behind(&mut self, (lo, hi): &mut (ValueId, ValueId), alive: ValueId, before: Option<ValueId>) -> ValueId {
+        if let Some(before) = before {
+            *lo = self.b.map(MapOp::Max, &[*lo, before]);
+        }
+        let end = self.b.map(MapOp::Max, &[*hi, *lo]);
+        *hi = self.b.select(alive, end, *lo);
+        let nothing = match before {
+            Some(before) => before,
+            None => self.b.int(0),
         };
-        let _ = extent_value;
-        Ok(Tiles {
-            lo: lo_tile,
-            hi: hi_tile,
-            full,
-        })
+        self.b.select(alive, *hi, nothing)
     }
 
     /// Tiles inside of the untested range, cut to the visited ones.
     fn full_tiles(
         &mut self,
-        scalars: &mut Ctx,
+        (mut first_value, last_value): (ValueId, ValueId),
         full: Range,
-        extent: ExprId,
         unit: Option<ExprId>,
         width: i64,
         (lo_tile, hi_tile): (ValueId, ValueId),
-    ) -> Result<(ValueId, ValueId)> {
-        let (first, last) = clip(&mut self.exprs, full, extent);
-        let mut first_value = self.eval(scalars, first)?;
-        let last_value = self.eval(scalars, last)?;
+    ) -> (ValueId, ValueId) {
         let mut end = self.b.add_int(last_value, 1);
         if let Some(unit) = unit {
             let unit = self.uniform(unit);
@@ -100,7 +128,7 @@ impl Lowerer<'_> {
         let to = self.b.map(MapOp::Max, &[to, from]);
         // Whole blocks have no ragged end.
         let to = if full.hi.is_none() && width == 1 { hi_tile } else { to };
-        Ok((from, to))
+        (from, to)
     }
 
     /// The streamed coordinate for the projection, its extent, and the flat elements of one of its points if there are
@@ -134,8 +162,9 @@ impl Lowerer<'_> {
         (vec![Level { var: outer, extent: 0 }], extent, unit)
     }
 
-    /// The hull of what any reference, carry or emit visits, and where none of them needs a test.
-    fn visited(&mut self, sweep: &Sweep, ends: &Ends, levels: &[Level]) -> Option<Part> {
+    /// What any reference, carry or emit visits, and where none of them needs a test: disjoint parts in ascending order where all have the
+    /// same conditions, else one hull.
+    fn visited(&mut self, sweep: &Sweep, ends: &Ends, levels: &[Level], tables: &[Sorted]) -> Vec<Part> {
         let mut lists: BTreeSet<Vec<ExprId>> = BTreeSet::new();
         lists.extend(sweep.references.iter().map(|r| r.conds.clone()));
         lists.extend(sweep.carries.iter().map(|c| c.conds.clone()));
@@ -146,6 +175,7 @@ impl Lowerer<'_> {
             ends: &lookup,
             vars: &ends.vars,
             inputs: &self.plan.cascade.inputs,
+            sorted: tables,
         };
         let mut all: Option<Part> = None;
         let mut never = false;
@@ -158,6 +188,9 @@ impl Lowerer<'_> {
                 }
             } else {
                 let parts = project(&mut self.exprs, conds, &query);
+                if lists.len() == 1 && parts.len() > 1 && sweep.emits.is_empty() {
+                    return parts;
+                }
                 match hull(&mut self.exprs, &parts) {
                     Some(part) => part,
                     None => {
@@ -178,7 +211,7 @@ impl Lowerer<'_> {
         if let (true, Some(part)) = (never, &mut all) {
             part.full = None;
         }
-        all
+        all.into_iter().collect()
     }
 
     fn join_parts(&mut self, a: Part, b: Part) -> Part {

@@ -6,9 +6,15 @@
 
 use super::Lowerer;
 use super::builder::Const;
+use super::context::{Ctx, Group};
+use super::error::{LowerError, Result};
 use super::facts::const_real;
+use super::roles::Rows;
+use super::state::Place;
+use super::sweep::CarryPlan;
 use crate::ir::ValueId;
 use einloom_cascade::expr::{Expr, ExprId, MapOp};
+use einloom_plan::ir::{Reference, Sweep};
 
 /// A reference inside of a sweep's body.
 #[derive(Clone, Debug)]
@@ -49,6 +55,42 @@ impl Lowerer<'_> {
             },
             _ => (1.0, id),
         }
+    }
+
+    /// A reference is one value a row: its local dimensions must lie on rows, in it and in every accumulator that it weighs.
+    pub(crate) fn check_reference_dims(&self, sweep: &Sweep, carries: &[CarryPlan]) -> Result<()> {
+        let rows = self.row()?;
+        for (at, reference) in sweep.references.iter().enumerate() {
+            for &dim in reference.dims.iter().filter(|d| !rows.has(**d)) {
+                let on_rows = sweep.carries.iter().zip(carries).all(|(carry, placed)| {
+                    let weighed = carry.weight.is_some_and(|(r, _)| r == at);
+                    let mut places = carry.dims.iter().zip(&placed.places);
+                    !weighed || places.any(|(d, place)| *d == dim && *place == Place::Row)
+                });
+                if self.roles.rows != Rows::Dim(self.const_extent(dim)?) || !on_rows {
+                    return Err(LowerError::unsupported(
+                        "a reference for each point of a local rank",
+                        self.var_name(dim),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A context with the reference's dimension on the rows, if it is not there already.
+    pub(crate) fn bind_reference_dims(&mut self, ctx: &Ctx, reference: &Reference) -> Result<Option<Ctx>> {
+        let rows = self.row()?;
+        let Some(&dim) = reference.dims.iter().find(|d| !rows.has(**d)) else {
+            return Ok(None);
+        };
+        let group = Group {
+            vars: vec![(dim, self.plan.cascade.vars[dim.index()].extent)],
+            ..rows
+        };
+        let mut own = ctx.clone();
+        self.bind(&mut own, &group, true);
+        Ok(Some(own))
     }
 
     /// `g`, or 0 where nothing was absorbed.

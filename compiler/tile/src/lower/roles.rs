@@ -117,7 +117,7 @@ pub(crate) fn choose(plan: &FusedPlan, arena: &Arena, free: &mut FreeVars, kerne
     let rows = if candidates.is_empty() {
         without_candidates(plan, arena, kernel)?
     } else {
-        group(plan, &candidates, kernel)
+        with_reference_dims(group(plan, &candidates, kernel), kernel)
     };
     let taken: Vec<VarId> = match &rows {
         Rows::Group(list) => list.clone(),
@@ -169,6 +169,17 @@ fn group(plan: &FusedPlan, candidates: &[VarId], kernel: &Kernel) -> Rows {
     Rows::Group(if list.contains(&pick) { list } else { vec![pick] })
 }
 
+/// A reference is one value a row, so that its local ranks (heads of a group with a constant size) lie behind the rows.
+fn with_reference_dims(rows: Rows, kernel: &Kernel) -> Rows {
+    let Rows::Group(mut list) = rows else { return rows };
+    for &dim in kernel.sweeps.iter().flat_map(|s| &s.references).flat_map(|r| &r.dims) {
+        if !list.contains(&dim) {
+            list.push(dim);
+        }
+    }
+    Rows::Group(list)
+}
+
 fn without_candidates(plan: &FusedPlan, arena: &Arena, kernel: &Kernel) -> Result<Rows> {
     let widest = kernel
         .sweeps
@@ -176,7 +187,13 @@ fn without_candidates(plan: &FusedPlan, arena: &Arena, kernel: &Kernel) -> Resul
         .flat_map(|s| &s.carries)
         .map(|c| c.dims.as_slice())
         .max_by_key(|d| d.len());
-    let first = widest.and_then(|d| d.first()).copied();
+    let referred = kernel
+        .sweeps
+        .iter()
+        .flat_map(|s| &s.references)
+        .flat_map(|r| &r.dims)
+        .next();
+    let first = referred.or(widest.and_then(|d| d.first())).copied();
     if let Some(var) = first {
         let extent = const_extent(arena, &plan.cascade.vars, var).ok_or_else(|| {
             LowerError::unsupported(

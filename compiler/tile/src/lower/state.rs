@@ -8,7 +8,7 @@ use super::facts::{carry_kind, const_extent};
 use super::roles::{Rows, accesses};
 use crate::ir::{AxisId, Elem, Type, ValueId};
 use einloom_cascade::expr::{Expr, ExprId, Kind, MapOp, ReduceOp, VarId};
-use einloom_plan::ir::{Carry, LeafDef};
+use einloom_plan::ir::{Carry, LeafDef, Sweep};
 use std::collections::BTreeSet;
 
 /// Most values that one accumulator is unrolled to.
@@ -35,19 +35,18 @@ pub(crate) struct State {
 
 impl Lowerer<'_> {
     /// Lays out the dimensions of a carry.
-    pub(crate) fn places(&mut self, carry: &Carry) -> Result<Vec<Place>> {
+    pub(crate) fn places(&mut self, sweep: &Sweep, carry: &Carry) -> Result<Vec<Place>> {
         let vars = &self.plan.cascade.vars;
         let mut places = Vec::with_capacity(carry.dims.len());
-        let mut row_taken = false;
         let mut extents = Vec::with_capacity(carry.dims.len());
+        let row_dim = self.row_dim(sweep, carry);
         for &dim in &carry.dims {
             let extent = const_extent(&self.exprs, vars, dim);
             let row = match &self.roles.rows {
                 Rows::Group(list) => list.contains(&dim),
-                Rows::Dim(size) => !row_taken && extent == Some(*size),
+                Rows::Dim(_) => row_dim == Some(dim),
                 Rows::Single => false,
             };
-            row_taken |= row;
             places.push(row.then_some(Place::Row));
             extents.push(extent);
         }
@@ -75,6 +74,21 @@ impl Lowerer<'_> {
             ));
         }
         Ok(list)
+    }
+
+    /// The dimension that lies on rows of its own: that of the carry's reference, else the first of the rows' extent.
+    fn row_dim(&self, sweep: &Sweep, carry: &Carry) -> Option<VarId> {
+        let Rows::Dim(size) = self.roles.rows else { return None };
+        let fits = |dim: &VarId| const_extent(&self.exprs, &self.plan.cascade.vars, *dim) == Some(size);
+        let reference = carry.weight.map(|(at, _)| &sweep.references[at]);
+        let mut referred = reference
+            .into_iter()
+            .flat_map(|r| &r.dims)
+            .filter(|d| carry.dims.contains(d));
+        referred
+            .find(|d| fits(d))
+            .or_else(|| carry.dims.iter().find(|d| fits(d)))
+            .copied()
     }
 
     /// The dimension that becomes columns: the last one that indexes an operand (a dot's), or that is too wide to unroll.

@@ -3,10 +3,12 @@
 use super::Lowerer;
 use super::builder::{Const, scalar};
 use super::context::{Base, Ctx, Group, TILE};
+use super::course::{FIRST, Part};
 use super::error::{LowerError, Result};
 use super::facts::const_extent;
 use super::index::ix;
 use super::pipeline::Draft;
+use super::precision::Near;
 use super::state::{Place, State, points};
 use crate::ir::{Elem, Ix, LoopValue, Stmt, Type, ValueId};
 use einloom_cascade::expr::{Expr, ExprId, MapOp, ReduceOp, VarId};
@@ -48,13 +50,6 @@ pub(crate) struct SweepPlan {
     pub(crate) carries: Vec<CarryPlan>,
 }
 
-/// The first and the last tile, and the tiles that need no tests.
-pub(crate) struct Tiles {
-    pub(crate) lo: ValueId,
-    pub(crate) hi: ValueId,
-    pub(crate) full: Option<(ValueId, ValueId)>,
-}
-
 impl Lowerer<'_> {
     pub(crate) fn const_extent(&self, var: VarId) -> Result<i64> {
         const_extent(&self.exprs, &self.plan.cascade.vars, var)
@@ -66,14 +61,6 @@ impl Lowerer<'_> {
         let sweep = self.kernel.sweeps[index].clone();
         if sweep.carries.is_empty() && sweep.references.is_empty() && sweep.emits.is_empty() {
             return Ok(());
-        }
-        for &dim in sweep.references.iter().flat_map(|r| &r.dims) {
-            if !self.row()?.has(dim) {
-                return Err(LowerError::unsupported(
-                    "a reference for each point of a local rank",
-                    self.var_name(dim),
-                ));
-            }
         }
         let layout = self.layout(&sweep)?;
         let tiles = self.tiles(ctx, &sweep, &layout)?;
@@ -90,17 +77,26 @@ impl Lowerer<'_> {
             slots.push(self.b.splat(Const::Real(f64::NEG_INFINITY), ty));
         }
         for carry in &sweep.carries {
-            let placed = self.carry_plan(carry, &plan.layout, &mut slots)?;
+            let placed = self.carry_plan(&sweep, carry, &plan.layout, &mut slots)?;
             plan.carries.push(placed);
         }
+        self.check_reference_dims(&sweep, &plan.carries)?;
         self.operands.stream.clear();
         let mut drafts = Vec::new();
-        for (lo, hi, tested, label) in tiles.segments() {
-            let draft = self.segment(ctx, index, &sweep, &plan, &slots, (lo, hi, tested, label))?;
+        let mut visits = self.visits(&tiles, sweep.carries.iter().any(|c| c.ordered));
+        if self.overlaps() {
+            self.first_apart(&mut visits);
+        }
+        for part in std::mem::take(&mut visits.parts) {
+            let draft = self.segment(ctx, index, &sweep, &plan, &slots, part)?;
             slots = draft.carried.iter().map(|c| c.result).collect();
             drafts.push(draft);
         }
-        self.assemble(drafts, tiles.lo, tiles.hi);
+        if self.schedule.specialised.is_some() {
+            self.assemble_rings(drafts, visits.lo, visits.hi)?;
+        } else {
+            self.assemble(drafts, &visits);
+        }
         self.finish(index, &sweep, &plan, &slots);
         Ok(())
     }
@@ -221,8 +217,14 @@ impl Lowerer<'_> {
         })
     }
 
-    fn carry_plan(&mut self, carry: &Carry, layout: &Layout, slots: &mut Vec<ValueId>) -> Result<CarryPlan> {
-        let places = self.places(carry)?;
+    fn carry_plan(
+        &mut self,
+        sweep: &Sweep,
+        carry: &Carry,
+        layout: &Layout,
+        slots: &mut Vec<ValueId>,
+    ) -> Result<CarryPlan> {
+        let places = self.places(sweep, carry)?;
         let arg = matches!(carry.op, ReduceOp::ArgMax | ReduceOp::ArgMin);
         let partial = layout.reduces(&carry.inner) && !arg;
         let ty = self.state_type(carry, &places, partial)?;
@@ -263,14 +265,24 @@ impl Lowerer<'_> {
         sweep: &Sweep,
         plan: &SweepPlan,
         slots: &[ValueId],
-        (lo, hi, tested, label): (ValueId, ValueId, bool, &'static str),
+        part: Part,
     ) -> Result<Draft> {
+        let Part {
+            lo,
+            hi,
+            tested,
+            label,
+            course,
+        } = part;
         self.b.open();
         self.operands.begin_body();
-        let tile = self.b.fresh(scalar(Elem::I32));
-        self.operands.stage = (self.schedule.stages > 1).then(|| {
+        self.rings.stages.clear();
+        let step = self.b.fresh(scalar(Elem::I32));
+        let tile = self.tile_at(&course, step);
+        let uniform = self.schedule.specialised.is_none();
+        self.operands.stage = (uniform && self.schedule.stages > 1).then(|| {
             let stages = self.b.int(i64::from(self.schedule.stages));
-            self.b.map(MapOp::IMod, &[tile, stages])
+            self.b.map(MapOp::IMod, &[step, stages])
         });
         let params: Vec<ValueId> = slots.iter().map(|&s| self.b.fresh(self.b.ty(s))).collect();
         let mut ctx = ctx.clone();
@@ -278,7 +290,16 @@ impl Lowerer<'_> {
             layout: self.layout_at(&mut ctx, &plan.layout, tile, tested),
             carries: plan.carries.clone(),
         };
-        let next = self.body(&mut ctx, index, sweep, &plan, &params, tested)?;
+        self.near = self.near(index);
+        // The first tile meets the initial state itself, which is known, and has nothing to rescale.
+        let next = if label == FIRST {
+            self.body(&mut ctx, index, sweep, &plan, slots, tested, false)?
+        } else if self.keeps_reference(sweep) {
+            self.guarded_body(&mut ctx, index, sweep, &plan, &params, tested)?
+        } else {
+            self.body(&mut ctx, index, sweep, &plan, &params, tested, true)?
+        };
+        self.near = Near::default();
         let barriers = self.operands.body_stores;
         let body = self.b.close();
         let carried = slots
@@ -293,12 +314,14 @@ impl Lowerer<'_> {
             })
             .collect();
         Ok(Draft {
-            tile,
+            step,
+            course,
             lo,
             hi,
             carried,
             body,
             barriers,
+            stages: std::mem::take(&mut self.rings.stages),
             label: format!("{label}{index}"),
         })
     }
@@ -366,30 +389,10 @@ impl Lowerer<'_> {
     }
 }
 
-impl Tiles {
-    /// Parts of the loop in order: bounds, whether points are tested, name.
-    fn segments(&self) -> Vec<(ValueId, ValueId, bool, &'static str)> {
-        match self.full {
-            None => vec![(self.lo, self.hi, true, "tested")],
-            Some((from, to)) => {
-                let mut list = Vec::new();
-                if from != self.lo {
-                    list.push((self.lo, from, true, "head"));
-                }
-                list.push((from, to, false, "full"));
-                if to != self.hi {
-                    list.push((to, self.hi, true, "tail"));
-                }
-                list
-            }
-        }
-    }
-}
-
 /// A loop of the program.
 pub(crate) fn for_loop(draft: Draft, body: Vec<Stmt>) -> Stmt {
     Stmt::For {
-        var: draft.tile,
+        var: draft.step,
         lo: draft.lo,
         hi: draft.hi,
         carried: draft.carried,

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test binary uses its own part")]
 
 pub(crate) mod plan;
+pub(crate) mod specs;
 
 use einloom_cascade::expr::{DType, Expr};
 use einloom_cascade::{Extents, Inputs, Scalar, Tensor, bind};
@@ -25,6 +26,7 @@ pub(crate) fn schedule(rows: u32, cols: u32, warps: u32, stages: u32) -> Schedul
         stages,
         blocks_per_sm: 1,
         left_in_registers: false,
+        specialised: None,
     }
 }
 
@@ -54,7 +56,7 @@ impl Numbers {
     }
 }
 
-/// Random inputs of a plan for extents of its symbols; ints of an input lie in `0..limit(input)`.
+/// Random inputs of a plan for extents of its symbols; ints of an input lie in `0..limit(input)`, sorted along the last dimension if that is promised.
 pub(crate) fn inputs(
     plan: &FusedPlan,
     symbols: &[i64],
@@ -63,11 +65,13 @@ pub(crate) fn inputs(
     seed: u64,
 ) -> Inputs {
     let mut numbers = Numbers::new(seed);
+    let promised = einloom_plan::domain::sorted(&plan.cascade);
     let tensors = plan
         .cascade
         .inputs
         .iter()
-        .map(|input| {
+        .enumerate()
+        .map(|(at, input)| {
             let shape: Vec<usize> = input
                 .dims
                 .iter()
@@ -81,7 +85,14 @@ pub(crate) fn inputs(
                 }
                 _ => {
                     let limit = limit(&input.name);
-                    Tensor::ints(&shape, (0..n).map(|_| numbers.below(limit)).collect()).rounded(input.dtype)
+                    let mut values: Vec<i64> = (0..n).map(|_| numbers.below(limit)).collect();
+                    if promised
+                        .iter()
+                        .any(|s| s.input.index() == at && s.dim + 1 == shape.len())
+                    {
+                        values.chunks_mut(shape[shape.len() - 1].max(1)).for_each(<[i64]>::sort);
+                    }
+                    Tensor::ints(&shape, values).rounded(input.dtype)
                 }
             }
         })
@@ -132,9 +143,24 @@ pub(crate) fn lower_all(plan: &FusedPlan, schedule: &Schedule, align: u32) -> Ve
         .collect()
 }
 
-/// Outputs of lowered kernels by the interpreter.
+/// Outputs of lowered kernels by the interpreter, with the programs' texts behind any failure.
 pub(crate) fn execute(plan: &FusedPlan, kernels: &[LoweredKernel], inputs: &Inputs) -> Vec<TensorMemory> {
-    let extents = bind(&plan.cascade, &inputs.shapes(), &inputs.scalars).expect("inputs that fit");
+    try_execute(plan, kernels, inputs).unwrap_or_else(|error| {
+        let text: Vec<String> = kernels.iter().map(|k| print(&k.program)).collect();
+        panic!("{}: {error}\n{}", plan.cascade.name, text.join("\n"))
+    })
+}
+
+/// Outputs of lowered kernels by the interpreter.
+///
+/// # Errors
+/// Inputs that do not fit, or what the interpreter says.
+pub(crate) fn try_execute(
+    plan: &FusedPlan,
+    kernels: &[LoweredKernel],
+    inputs: &Inputs,
+) -> Result<Vec<TensorMemory>, String> {
+    let extents = bind(&plan.cascade, &inputs.shapes(), &inputs.scalars).map_err(|e| e.to_string())?;
     let mut outputs: Vec<TensorMemory> = plan
         .cascade
         .outputs
@@ -166,9 +192,7 @@ pub(crate) fn execute(plan: &FusedPlan, kernels: &[LoweredKernel], inputs: &Inpu
             })
             .collect();
         let scalars: Vec<ScalarValue> = kernel.scalars.iter().map(|s| scalar(plan, &extents, s)).collect();
-        if let Err(error) = run(&kernel.program, &scalars, &mut tensors) {
-            panic!("{}: {error}\n{}", plan.cascade.name, print(&kernel.program));
-        }
+        run(&kernel.program, &scalars, &mut tensors).map_err(|e| format!("{}: {e}", kernel.program.name))?;
         for (source, tensor) in kernel.tensors.iter().zip(tensors) {
             match source {
                 TensorSource::Input(_) => {}
@@ -177,7 +201,7 @@ pub(crate) fn execute(plan: &FusedPlan, kernels: &[LoweredKernel], inputs: &Inpu
             }
         }
     }
-    outputs
+    Ok(outputs)
 }
 
 fn scalar(plan: &FusedPlan, extents: &Extents, source: &ScalarSource) -> ScalarValue {
@@ -193,12 +217,31 @@ fn scalar(plan: &FusedPlan, extents: &Extents, source: &ScalarSource) -> ScalarV
 
 /// Compares the interpreter with the evaluator of plans.
 pub(crate) fn check(plan: &FusedPlan, inputs: &Inputs, schedule: &Schedule, align: u32) {
-    let kernels = lower_all(plan, schedule, align);
-    let found = execute(plan, &kernels, inputs);
-    let expected = evaluate(plan, inputs, &Options::default())
+    compare(plan, inputs, schedule, &lower_all(plan, schedule, align));
+}
+
+/// Compares the interpreter's results of lowered kernels with the evaluator of plans.
+pub(crate) fn compare(plan: &FusedPlan, inputs: &Inputs, schedule: &Schedule, kernels: &[LoweredKernel]) {
+    compare_with(plan, inputs, schedule, kernels, &expected(plan, inputs));
+}
+
+/// Outputs by the evaluator of plans.
+pub(crate) fn expected(plan: &FusedPlan, inputs: &Inputs) -> Vec<Tensor> {
+    evaluate(plan, inputs, &Options::default())
         .expect("a plan that evaluates")
-        .outputs;
-    for ((output, found), expected) in plan.cascade.outputs.iter().zip(&found).zip(&expected) {
+        .outputs
+}
+
+/// Compares the interpreter's results of lowered kernels with known ones.
+pub(crate) fn compare_with(
+    plan: &FusedPlan,
+    inputs: &Inputs,
+    schedule: &Schedule,
+    kernels: &[LoweredKernel],
+    expected: &[Tensor],
+) {
+    let found = execute(plan, kernels, inputs);
+    for ((output, found), expected) in plan.cascade.outputs.iter().zip(&found).zip(expected) {
         let tolerance = match output.dtype {
             DType::BF16 => 2e-2,
             DType::F16 => 3e-3,

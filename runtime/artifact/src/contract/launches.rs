@@ -7,6 +7,17 @@ use crate::manifest::{KernelArg, KernelDesc, Manifest};
 
 /// Most blocks in x, y and z (CUDA C++ programming guide, technical specifications).
 const GRID_LIMITS: [u64; 3] = [(1 << 31) - 1, 65_535, 65_535];
+/// Most tiles of a persistent kernel, whose blocks step past the last tile in 32 bits.
+const MAX_TILES: u64 = 1 << 30;
+
+/// Most blocks or tiles in x, y and z.
+pub(super) fn grid_limits(kernel: &KernelDesc) -> [u64; 3] {
+    let [x, y, z] = GRID_LIMITS;
+    match kernel.persistent {
+        None => GRID_LIMITS,
+        Some(_) => [x.min(MAX_TILES), y, z],
+    }
+}
 
 /// The kernels to launch, and those with nothing to do.
 pub(super) fn plan(
@@ -25,7 +36,12 @@ pub(super) fn plan(
                     .iter()
                     .map(|arg| value(arg, tensors, scalars, env.extents))
                     .collect();
-                launches.push(PlannedKernel { kernel: i, grid, args });
+                launches.push(PlannedKernel {
+                    kernel: i,
+                    grid,
+                    args,
+                    maps: super::maps::plan(manifest, kernel, tensors)?,
+                });
             }
         }
     }
@@ -38,7 +54,7 @@ fn grid(manifest: &Manifest, kernel: &KernelDesc, env: &DimEnv<'_>) -> Result<Op
     for ((slot, axis), (expr, limit)) in grid
         .iter_mut()
         .zip(['x', 'y', 'z'])
-        .zip(kernel.grid.iter().zip(GRID_LIMITS))
+        .zip(kernel.grid.iter().zip(grid_limits(kernel)))
     {
         let name = || kernel.entry.clone();
         let text = || {
@@ -82,5 +98,6 @@ fn value(arg: &KernelArg, tensors: &[PlannedTensor], scalars: &[ScalarValue], ex
             ScalarValue::F32(value) => ArgValue::F32(value),
             ScalarValue::Bool(value) => ArgValue::I32(i32::from(value)),
         },
+        KernelArg::Map(i) => ArgValue::Map(i),
     }
 }

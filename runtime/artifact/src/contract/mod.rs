@@ -9,6 +9,8 @@
 
 mod extents;
 mod launches;
+mod maps;
+mod quick;
 mod tensors;
 
 use crate::error::ContractError;
@@ -16,6 +18,8 @@ use crate::expr::DimEnv;
 use crate::manifest::{DType, Manifest, Role, ScalarType};
 
 pub use extents::{bind_extents, resolve_extents};
+pub use maps::PlannedMap;
+pub use quick::{Quick, has_form};
 pub use tensors::{dense_strides, shape_of};
 
 /// A tensor as the caller holds it.
@@ -87,6 +91,9 @@ pub struct LaunchPlan {
     pub tensors: Vec<PlannedTensor>,
     /// Bytes of the one allocation that holds all workspaces; 0: none is needed.
     pub workspace_bytes: u64,
+    /// Where in that allocation [`ZEROS_BYTES`] bytes lie that are cleared before the first kernel: the memory that
+    /// descriptors of empty tensors point to.
+    pub zeros: Option<u64>,
     /// Tensors that are cleared before the first kernel, as indices: the `zeroed` ones.
     pub clears: Vec<usize>,
     /// The kernels to launch, in order. Those with an empty grid are left out.
@@ -122,10 +129,12 @@ pub enum Place {
 pub struct PlannedKernel {
     /// Index into [`Manifest::kernels`].
     pub kernel: usize,
-    /// Blocks in x, y, z; none is 0.
+    /// Blocks in x, y, z; none is 0. Tiles if the kernel is persistent, see [`crate::KernelDesc::blocks`].
     pub grid: [u32; 3],
     /// Arguments in order.
     pub args: Vec<ArgValue>,
+    /// Descriptors that the arguments name.
+    pub maps: Vec<PlannedMap>,
 }
 
 /// The value of one kernel argument.
@@ -139,7 +148,12 @@ pub enum ArgValue {
     I32(i32),
     /// 4 bytes.
     F32(f32),
+    /// The descriptor of [`PlannedKernel::maps`] with this index.
+    Map(usize),
 }
+
+/// Bytes at [`LaunchPlan::zeros`].
+pub const ZEROS_BYTES: u64 = 256;
 
 /// Checks a call against the manifest.
 ///
@@ -169,8 +183,16 @@ pub fn check(
         extents: &extents,
         scalars: &integers,
     };
-    let (tensors, workspace_bytes) = tensors::plan(manifest, &views, &env)?;
+    let (tensors, mut workspace_bytes) = tensors::plan(manifest, &views, &env)?;
     let (launches, skipped) = launches::plan(manifest, &tensors, &scalars, &env)?;
+    let zeros = launches
+        .iter()
+        .any(|launch| launch.maps.iter().any(PlannedMap::is_empty))
+        .then_some(workspace_bytes);
+    if zeros.is_some() {
+        // Below 2^63 before, so this is in range.
+        workspace_bytes += ZEROS_BYTES;
+    }
     let clears = (0..tensors.len())
         .filter(|i| manifest.tensors.get(*i).is_some_and(|t| t.zeroed))
         .collect();
@@ -179,6 +201,7 @@ pub fn check(
         scalars,
         tensors,
         workspace_bytes,
+        zeros,
         clears,
         launches,
         skipped,

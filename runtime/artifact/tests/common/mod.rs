@@ -65,7 +65,9 @@ fn kernel(entry: &str, args: Vec<KernelArg>, grid: [DimExpr; 3]) -> KernelDesc {
     KernelDesc {
         entry: entry.into(),
         args,
+        maps: Vec::new(),
         grid,
+        persistent: None,
         block: 128,
         dynamic_shared: 98_304,
         min_blocks: 1,
@@ -176,6 +178,27 @@ pub(crate) fn manifest() -> Manifest {
             ),
         ],
     }
+}
+
+/// The common manifest for sm_90a, its first kernel persistent with descriptors of Q, K and V.
+pub(crate) fn mapped() -> Manifest {
+    let mut manifest = manifest();
+    manifest.target = "sm_90a".parse().unwrap();
+    manifest.min_capability = "9.0".parse().unwrap();
+    let map = |tensor, rows| TensorMap {
+        tensor,
+        row_dim: Some(2),
+        rows,
+        inner: 64,
+        swizzle: Swizzle::B128,
+    };
+    let kernel = &mut manifest.kernels[0];
+    kernel.maps = vec![map(Q, 64), map(K, 128), map(V, 128)];
+    kernel.args.extend((0..3).map(KernelArg::Map));
+    let [x, y, z] = kernel.grid.clone();
+    kernel.grid = [x * y * z, 1.into(), 1.into()];
+    kernel.persistent = Some(2);
+    manifest
 }
 
 pub(crate) fn artifact() -> KernelArtifact {

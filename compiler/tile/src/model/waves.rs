@@ -1,0 +1,167 @@
+//! Blocks on multiprocessors: the time of the whole launch, with waves, tails and blocks of unequal length.
+
+use super::demand::Demand;
+use super::walk::{self, Place};
+use super::{Device, Launch};
+use crate::ir::{Roles, Stmt, TileProgram};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// Kinds of blocks that are walked; the others take the demand of the nearest walked one.
+const WALKED: i64 = 48;
+
+/// Persistent blocks that are walked.
+const WALKED_PERSISTENT: i64 = 12;
+
+/// Blocks that are dealt out one by one; of longer launches the last ones only.
+const DEALT: i64 = 1 << 14;
+
+/// Share of the demand on all but the busiest resource that is not hidden, with one warp on each scheduler.
+const EXPOSED: f64 = 0.22;
+
+/// The same for asynchronous matrix instructions that a warpgroup waits for at once, and for those that it leaves behind other work.
+const EXPOSED_WAITING: f64 = 0.8;
+const EXPOSED_OVERLAPPED: f64 = 0.2;
+
+/// Time of a launch.
+pub(super) struct Timed {
+    /// Cycles until the last block ends.
+    pub(super) cycles: f64,
+    /// Demand of all blocks.
+    pub(super) total: Demand,
+    pub(super) exact: bool,
+}
+
+/// Deals `blocks` blocks to the device.
+pub(super) fn time(program: &TileProgram, launch: &Launch, device: &Device, blocks: i64, resident: u32) -> Timed {
+    if blocks <= 0 {
+        return Timed {
+            cycles: 0.0,
+            total: Demand::default(),
+            exact: true,
+        };
+    }
+    let slots = (device.multiprocessors as i64 * i64::from(resident)).max(1);
+    // A persistent block does the work of many points of the grid.
+    let persistent = program.persistent();
+    let launched = if persistent { blocks.min(slots) } else { blocks };
+    let dims = walk::grid(program, &launch.scalars);
+    // How long a block takes depends on its place in the innermost dimension, where the tiles of rows are; a persistent one goes its own way.
+    let kinds = match dims.last() {
+        Some(last) if !persistent => (*last).clamp(1, launched),
+        _ => launched,
+    };
+    let walked = kinds.min(if persistent { WALKED_PERSISTENT } else { WALKED });
+    let outer = if persistent { 0 } else { launched / kinds / 2 * kinds };
+    let mut total = Demand::default();
+    let mut exact = true;
+    let mut durations = Vec::new();
+    for i in 0..walked {
+        let index = outer + (2 * i + 1) * kinds / (2 * walked);
+        let place = Place {
+            at: coordinates(program, &dims, index),
+            block: index,
+            blocks: launched,
+        };
+        let one = walk::block(program, &launch.scalars, &place);
+        exact &= one.exact;
+        total += &one.demand.scaled(launched as f64 / walked as f64);
+        durations.push(duration(program, device, &one.demand, resident));
+    }
+    Timed {
+        cycles: deal(&durations, kinds, launched, slots),
+        total,
+        exact,
+    }
+}
+
+/// Coordinates of a block: row-major, dimensions that run backwards turned round.
+fn coordinates(program: &TileProgram, dims: &[i64], index: i64) -> Vec<i64> {
+    let mut rest = index;
+    let mut at: Vec<i64> = dims
+        .iter()
+        .rev()
+        .map(|n| {
+            let n = (*n).max(1);
+            let c = rest % n;
+            rest /= n;
+            c
+        })
+        .collect();
+    at.reverse();
+    for ((c, dim), n) in at.iter_mut().zip(&program.grid).zip(dims) {
+        if dim.reversed {
+            *c = n - 1 - *c;
+        }
+    }
+    at
+}
+
+/// Cycles that a block takes with `resident` blocks of its kind on its multiprocessor.
+fn duration(program: &TileProgram, device: &Device, demand: &Demand, resident: u32) -> f64 {
+    let cycles: Vec<f64> = device.cycles(demand).into_iter().map(|(_, c)| c).collect();
+    let busiest = cycles.iter().copied().fold(0.0, f64::max);
+    // Issue slots are the sum of pipes that are counted already: only what exceeds them is a demand of its own.
+    let sum: f64 = cycles.iter().sum::<f64>() - cycles.get(4).copied().unwrap_or(0.0) * 0.5;
+    let resident = f64::from(resident);
+    // Warps that a scheduler can choose from.
+    let choice = (f64::from(program.warps) * resident / 4.0).max(0.25);
+    let share = match program.roles {
+        Roles::Uniform => EXPOSED / choice.powf(1.5),
+        Roles::Specialised { .. } if overlaps(&program.body) => EXPOSED_OVERLAPPED / choice.powf(1.5),
+        Roles::Specialised { .. } => EXPOSED_WAITING / choice.powf(1.5),
+    };
+    let work = busiest + (sum - busiest).max(0.0) * share.min(1.0);
+    // Fewer warps than schedulers leave some idle.
+    let work = work
+        * (4.0 / f64::from(program.warps.clamp(1, 4)))
+            .min(4.0 / resident.min(4.0))
+            .max(1.0);
+    let waits = demand.waits.max(1.0);
+    let ahead = f64::from(stages(program).saturating_sub(1));
+    let hidden = ahead * work / waits;
+    let exposed = waits * (device.latency - hidden).max(0.0);
+    // Other blocks work meanwhile, where there are any.
+    let overhead = device.block_overhead / resident * if program.persistent() { PERSISTENT_OVERHEAD } else { 1.0 };
+    (work * resident).max(work + exposed) + overhead
+}
+
+/// Overhead of a persistent block, which starts once and also fetches its work, over that of another.
+const PERSISTENT_OVERHEAD: f64 = 1.1;
+
+/// Whether matrix instructions are left pending behind other work.
+fn overlaps(body: &[Stmt]) -> bool {
+    body.iter().any(|stmt| match stmt {
+        Stmt::DotWait(n) => *n > 0,
+        Stmt::For { body, .. } | Stmt::If { body, .. } => overlaps(body),
+        _ => false,
+    })
+}
+
+/// Tiles of the buffers that loops copy into.
+fn stages(program: &TileProgram) -> u32 {
+    program.buffers.iter().map(|b| b.stages).max().unwrap_or(1)
+}
+
+/// Time until the last of `blocks` blocks ends, each started where a slot is free first. Block `i` is of kind `i % kinds`; `durations` are samples
+/// of the kinds in order.
+fn deal(durations: &[f64], kinds: i64, blocks: i64, slots: i64) -> f64 {
+    let kinds = kinds.max(1);
+    let sample = |i: i64| durations[(i % kinds * durations.len() as i64 / kinds) as usize];
+    let mean = durations.iter().sum::<f64>() / durations.len().max(1) as f64;
+    // The first blocks of a long launch keep all slots busy; what they take is work over slots.
+    let skipped = ((blocks - DEALT).max(0) / slots) * slots;
+    let mut start = 0.0;
+    if skipped > 0 {
+        start = mean * skipped as f64 / slots as f64;
+    }
+    let mut free: BinaryHeap<Reverse<u64>> = (0..slots.min(blocks)).map(|_| Reverse(start as u64)).collect();
+    let mut last = 0u64;
+    for i in skipped..blocks {
+        let Some(Reverse(at)) = free.pop() else { break };
+        let end = at + sample(i).max(1.0) as u64;
+        last = last.max(end);
+        free.push(Reverse(end));
+    }
+    last as f64
+}

@@ -1,0 +1,175 @@
+//! Specialised programs of the example specs in the interpreter, which enforces the rules of rings and asynchronous dots.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "a test may read specs, ask and print"
+)]
+
+mod common;
+
+use common::specs::{extents, narrow, planned, scalars};
+use common::{compare, inputs};
+use einloom_tile::ir::{Roles, Stmt};
+use einloom_tile::lower::{LowerError, lower_unchecked};
+use einloom_tile::print::print;
+use einloom_tile::schedule::{Schedule, ShapeClass, Specialised};
+use einloom_tile::verify::verify;
+
+fn schedule(stages: u32, specialised: Option<Specialised>) -> Schedule {
+    Schedule {
+        rows: 64,
+        cols: 16,
+        warps: 4,
+        stages,
+        blocks_per_sm: 1,
+        left_in_registers: false,
+        specialised,
+    }
+}
+
+/// Runs a spec in all forms; the number of kernels that have a specialised form, and of those with deferred dots.
+fn run(text: &str, tokens: i64) -> (usize, usize) {
+    let plan = planned(&narrow(text));
+    let inputs = inputs(&plan, &extents(&plan, tokens), &scalars(&plan), &|_| 2, 31);
+    let shape = ShapeClass::aligned(&plan, 16);
+    let (mut specialised, mut deferred) = (0, 0);
+    for (stages, overlap, persistent) in [(2, false, true), (3, true, false)] {
+        let wanted = schedule(
+            stages,
+            Some(Specialised {
+                overlap,
+                persistent,
+                first_reference: overlap,
+                ahead: persistent,
+            }),
+        );
+        let kernels: Vec<_> = (0..plan.kernels.len())
+            .map(|k| match lower_unchecked(&plan, k, &wanted, &shape) {
+                Err(LowerError::Schedule(why)) => {
+                    println!("{}[{k}]: {why}", plan.cascade.name);
+                    lower_unchecked(&plan, k, &schedule(stages, None), &shape).expect("a uniform form")
+                }
+                other => other.unwrap_or_else(|e| panic!("{}[{k}]: {e}", plan.cascade.name)),
+            })
+            .collect();
+        for kernel in &kernels {
+            verify(&kernel.program).unwrap_or_else(|e| panic!("{e}\n{}", print(&kernel.program)));
+        }
+        let count = |f: &dyn Fn(&einloom_tile::lowered::LoweredKernel) -> bool| kernels.iter().filter(|k| f(k)).count();
+        specialised = count(&|k| k.program.roles != Roles::Uniform);
+        deferred = deferred.max(count(&|k| print(&k.program).contains("last dots")));
+        compare(&plan, &inputs, &wanted, &kernels);
+    }
+    (specialised, deferred)
+}
+
+macro_rules! examples {
+    ($($name:ident $file:literal $tokens:literal $kernels:literal $deferred:literal),* $(,)?) => {$(
+        #[test]
+        fn $name() {
+            let found = run(include_str!(concat!("../../../dsl-examples/", $file)), $tokens);
+            assert_eq!(found, ($kernels, $deferred));
+        }
+    )*};
+}
+
+// Rows, then kernels with a specialised form, then kernels with deferred dots.
+examples! {
+    act_calibration "act-calibration.ein" 24 1 1,
+    alibi "alibi.ein" 24 1 1,
+    causal "causal.ein" 70 1 1,
+    column_sums "column-sums.ein" 24 2 1,
+    cross "cross.ein" 24 1 1,
+    document "document.ein" 24 1 1,
+    entropy "entropy.ein" 24 1 1,
+    full "full.ein" 24 1 1,
+    grouped "grouped.ein" 24 1 1,
+    landmark "landmark.ein" 32 0 0,
+    linear_attention "linear-attention.ein" 24 1 0,
+    lse "lse.ein" 24 1 1,
+    neighborhood "neighborhood.ein" 21 0 0,
+    normalized_gate "normalized-gate.ein" 24 0 0,
+    prefix_lm "prefix-lm.ein" 24 1 1,
+    relative_bias "relative-bias.ein" 24 1 1,
+    sigmoid "sigmoid.ein" 24 1 1,
+    sink_logit "sink-logit.ein" 24 1 1,
+    sliding_window "sliding-window.ein" 24 1 1,
+    window_sinks "window-sinks.ein" 70 1 1,
+    dilated "dilated.ein" 24 1 1,
+    softcap "softcap.ein" 24 1 1,
+}
+
+/// A tile that is not awaited, or awaited twice over, is found: the rules of the interpreter bite.
+#[test]
+fn missing_waits_are_found() {
+    let plan = planned(&narrow(include_str!("../../../dsl-examples/full.ein")));
+    let inputs = inputs(&plan, &extents(&plan, 24), &scalars(&plan), &|_| 2, 31);
+    let shape = ShapeClass::aligned(&plan, 16);
+    let overlapped = Some(Specialised {
+        overlap: true,
+        persistent: true,
+        first_reference: false,
+        ahead: true,
+    });
+    let good = lower_unchecked(&plan, 0, &schedule(2, overlapped), &shape).expect("a specialised form");
+    let drops: [fn(&Stmt) -> bool; 3] = [
+        |s| matches!(s, Stmt::Await { .. }),
+        |s| matches!(s, Stmt::Release { .. }),
+        |s| matches!(s, Stmt::DotWait(_)),
+    ];
+    for drop in drops {
+        let mut bad = good.clone();
+        remove(&mut bad.program.body, drop);
+        assert_ne!(good.program, bad.program);
+        let run = || common::execute(&plan, std::slice::from_ref(&bad), &inputs);
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err());
+    }
+}
+
+fn remove(body: &mut Vec<Stmt>, drop: fn(&Stmt) -> bool) {
+    body.retain(|s| !drop(s));
+    for stmt in body {
+        if let Stmt::For { body, .. } | Stmt::If { body, .. } = stmt {
+            remove(body, drop);
+        }
+    }
+}
+
+/// Scores that grow by more than the guard lets pass from tile to tile: without raising, weights would overflow.
+#[test]
+fn guards_raise_references() {
+    for file in [
+        include_str!("../../../dsl-examples/full.ein"),
+        include_str!("../../../dsl-examples/causal.ein"),
+        include_str!("../../../dsl-examples/lse.ein"),
+    ] {
+        let plan = planned(&narrow(file));
+        let mut inputs = inputs(&plan, &extents(&plan, 40), &scalars(&plan), &|_| 2, 7);
+        for (tensor, input) in inputs.tensors.iter_mut().zip(&plan.cascade.inputs) {
+            let row = *tensor.shape.last().expect("a tensor with rows");
+            let keys = tensor.shape[tensor.shape.len() - 2];
+            let grow = |(at, x): (usize, &f64)| match input.name.as_str() {
+                "Q" => 8.0 * x.abs(),
+                "K" => x.abs() * (1.0 + 0.5 * (at / row % keys) as f64),
+                _ => *x,
+            };
+            let values: Vec<f64> = tensor.to_f64().iter().enumerate().map(grow).collect();
+            *tensor = einloom_cascade::Tensor::reals(&tensor.shape, values).rounded(input.dtype);
+        }
+        let kept = schedule(
+            2,
+            Some(Specialised {
+                overlap: true,
+                persistent: false,
+                first_reference: true,
+                ahead: false,
+            }),
+        );
+        let shape = ShapeClass::aligned(&plan, 16);
+        let kernels: Vec<_> = (0..plan.kernels.len())
+            .map(|k| lower_unchecked(&plan, k, &kept, &shape).expect("a specialised form"))
+            .collect();
+        assert!(print(&kernels[0].program).contains("guard"));
+        compare(&plan, &inputs, &kept, &kernels);
+    }
+}
