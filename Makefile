@@ -17,7 +17,7 @@ help:
 	@echo "make test      run every test"
 	@echo "make build     build the command line for development: $(target)/debug/einloom"
 	@echo "make release   build the portable command line: $(einloom)"
-	@echo "make setup     install what is missing (packages, ptxas)"
+	@echo "make setup     install what is missing (packages, ptxas, nvdisasm)"
 	@echo "make bless     rewrite kernels-generated/ and the snapshots from what the compiler says now"
 	@echo "make bench     time the compiler"
 	@echo "make fmt lint docs clean"

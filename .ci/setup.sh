@@ -1,17 +1,21 @@
 #!/bin/sh
-# Installs what a build of einloom needs and lacks: Debian packages, Rust's presence, ptxas. Run again, it finds everything
-# in place and does nothing. With `build`, ptxas is left out.
+# Installs what a build of einloom needs and lacks: Debian packages, Rust's presence, ptxas and nvdisasm. Run again, it finds everything
+# in place and does nothing. With `build`, ptxas and nvdisasm are left out.
 #
 # EINLOOM_NO_INSTALL=1  never installs packages, only says which are missing
 # EINLOOM_PTXAS=FILE    uses this ptxas instead of fetching one
-# CI=true               makes a missing ptxas an error; elsewhere it is a printed note
+# EINLOOM_NVDISASM=FILE uses this nvdisasm instead of fetching one
+# CI=true               makes a missing ptxas or nvdisasm an error; elsewhere it is a printed note
 set -eu
 cd "$(dirname "$0")/.."
 
 packages="llvm-22-dev libzstd-dev zlib1g-dev build-essential"
 ptxas_version=13.0.88
-wheel_sha256=56fe502eb77625a12f25172caa3cdddb4e4c8ba2c8c17dba44b164761b380f03
+ptxas_wheel_sha256=56fe502eb77625a12f25172caa3cdddb4e4c8ba2c8c17dba44b164761b380f03
 ptxas_sha256=daba837a68265cae38c832d13399b61dab811891de9b8914defddef143b849f2
+nvdisasm_version=13.2.51
+nvdisasm_wheel_sha256=5a7acf77c55d6d2911ed6155d4d5bc156ffadf9df7a68a89b0c1155f4b13688c
+nvdisasm_sha256=723fccdd8a77936df862bf65e3ee4e2925331b396d11978a8c6c301f3e9b979d
 
 say() { echo "setup: $*" >&2; }
 fail() {
@@ -106,36 +110,47 @@ find_pip() {
     return 1
 }
 
-# One file out of the wheel; NVIDIA's licence lets nobody else hand it on, so it is fetched and never committed.
-fetch_ptxas() {
+# One program out of a wheel: name, Python package, version, hashes of the wheel and of the program. NVIDIA's licence lets nobody else hand them
+# on, so they are fetched and never committed.
+fetch() {
     if ! find_pip && command -v apt-get >/dev/null; then
         apt_install python3-pip
         find_pip || return 1
     fi
-    say "fetching ptxas $ptxas_version"
+    say "fetching $1 $3"
     folder=$(mktemp -d)
     trap 'rm -rf "$folder"' EXIT
-    echo "nvidia-cuda-nvcc==$ptxas_version --hash=sha256:$wheel_sha256" >"$folder/requirements.txt"
+    echo "$2==$3 --hash=sha256:$4" >"$folder/requirements.txt"
     $pip download --quiet --no-deps --only-binary=:all: --require-hashes -r "$folder/requirements.txt" -d "$folder" || return 1
     mkdir -p .tools
-    python3 -c 'import sys, zipfile; sys.stdout.buffer.write(zipfile.ZipFile(sys.argv[1]).read("nvidia/cu13/bin/ptxas"))' \
-        "$folder"/*.whl >"$folder/ptxas" || return 1
-    chmod +x "$folder/ptxas"
-    mv "$folder/ptxas" .tools/ptxas
-    has_sha256 .tools/ptxas "$ptxas_sha256"
+    python3 -c 'import sys, zipfile; sys.stdout.buffer.write(zipfile.ZipFile(sys.argv[1]).read("nvidia/cu13/bin/" + sys.argv[2]))' \
+        "$folder"/*.whl "$1" >"$folder/$1" || return 1
+    chmod +x "$folder/$1"
+    mv "$folder/$1" ".tools/$1"
+    has_sha256 ".tools/$1" "$5"
 }
 
-set_up_ptxas() {
-    if [ -n "${EINLOOM_PTXAS:-}" ]; then
-        [ -x "$EINLOOM_PTXAS" ] || fail "EINLOOM_PTXAS names no program: $EINLOOM_PTXAS"
-    elif has_sha256 .tools/ptxas "$ptxas_sha256"; then
+# The variable that names a program and its value, what is missing without it, then the arguments of `fetch`.
+set_up_tool() {
+    variable=$1 named=$2 without=$3
+    shift 3
+    if [ -n "$named" ]; then
+        [ -x "$named" ] || fail "$variable names no program: $named"
+    elif has_sha256 ".tools/$1" "$5"; then
         :
-    elif [ -n "${EINLOOM_NO_INSTALL:-}" ] || ! (fetch_ptxas); then
-        [ "${CI:-}" != true ] || fail "ptxas $ptxas_version could not be fetched"
-        say "no ptxas: generated PTX will not be assembled, the tests of it are skipped"
+    elif [ -n "${EINLOOM_NO_INSTALL:-}" ] || ! (fetch "$@"); then
+        [ "${CI:-}" != true ] || fail "$1 $3 could not be fetched"
+        say "no $1: $without"
     fi
+}
+
+set_up_tools() {
+    set_up_tool EINLOOM_PTXAS "${EINLOOM_PTXAS:-}" "generated PTX will not be assembled, the tests of it are skipped" \
+        ptxas nvidia-cuda-nvcc "$ptxas_version" "$ptxas_wheel_sha256" "$ptxas_sha256"
+    set_up_tool EINLOOM_NVDISASM "${EINLOOM_NVDISASM:-}" "machine code will not be read, the tests of it are skipped" \
+        nvdisasm nvidia-cuda-nvdisasm "$nvdisasm_version" "$nvdisasm_wheel_sha256" "$nvdisasm_sha256"
 }
 
 set_up_system
 set_up_rust
-[ "${1:-}" = build ] || set_up_ptxas
+[ "${1:-}" = build ] || set_up_tools

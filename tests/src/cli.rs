@@ -13,6 +13,16 @@ use crate::{ptxas, repo};
 /// The variable by which the test binary knows that it is the command line.
 pub const AS_CLI: &str = "EINLOOM_TESTS_AS_CLI";
 
+/// The variable that names a program which measures in place of a GPU: the command line becomes it where a worker is to measure.
+pub const METER: &str = "EINLOOM_TESTS_METER";
+
+/// Where this process is a measuring worker of a command line that [`METER`] is set for, becomes that program; an error if it cannot.
+pub fn become_meter() -> Option<std::io::Error> {
+    let meter = std::env::var_os(METER)?;
+    let measures = std::env::args().skip(1).eq(["worker", "measure"]);
+    measures.then(|| Command::new(meter).args(["worker", "measure"]).exec())
+}
+
 /// What a run left behind.
 #[derive(Clone, Debug)]
 pub struct Said {

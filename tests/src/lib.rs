@@ -1,4 +1,4 @@
-//! What the test suite is made of, beside the tests themselves: where the repository lies, golden files, the assembler.
+//! What the test suite is made of, beside the tests themselves: where the repository lies, golden files, the assembler and the disassembler.
 //!
 //! The tests stand in `suite/`; everything there is a [`libtest_mimic::Trial`], so that each spec and each file is a test of
 //! its own with its own name.
@@ -7,6 +7,7 @@ pub mod cli;
 pub mod golden;
 pub mod ptxas;
 pub mod repo;
+pub mod sass;
 
 /// What a test returns: nothing, or what was wrong in words.
 pub type Outcome = Result<(), libtest_mimic::Failed>;

@@ -29,12 +29,13 @@ pub struct Usage {
     pub local_bytes: [u32; 3],
 }
 
-/// Assembles one file. `Err` holds what ptxas said: errors, and also warnings and the `C75xx` remarks, by which it tells that
+/// Assembles one file, into `cubin` if that is given. `Err` holds what ptxas said: errors, and also warnings and the `C75xx` remarks, by which it tells that
 /// asynchronous instructions were serialised although its exit status is 0.
-pub fn assemble(ptxas: &Path, ptx: &Path, target: &str) -> Result<Vec<Usage>, String> {
+pub fn assemble(ptxas: &Path, ptx: &Path, target: &str, cubin: Option<&Path>) -> Result<Vec<Usage>, String> {
     let output = Command::new(ptxas)
         .arg(format!("-arch={target}"))
-        .args(["-v", "--warn-on-spills", "--warning-as-error", "-o", "/dev/null"])
+        .args(["-v", "--warn-on-spills", "--warning-as-error", "-o"])
+        .arg(cubin.unwrap_or(Path::new("/dev/null")))
         .arg(ptx)
         .output()
         .map_err(|error| format!("{}: {error}", ptxas.display()))?;

@@ -22,6 +22,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         Trial::test("ahead::pack_refuses", pack_refuses),
         Trial::test("ahead::snapshots", snapshots),
         Trial::test("ahead::composite_extents_are_checked", composite_extents_are_checked),
+        Trial::test("ahead::alignment_where_it_is_used", alignment_where_it_is_used),
     ]
 }
 
@@ -404,4 +405,24 @@ fn composite_extents_are_checked() -> Outcome {
         }) if extent.starts_with("H - ") => Ok(()),
         other => Err(format!("five heads in two groups give {other:?}").into()),
     }
+}
+
+/// `LSE` is written one element a row: 129 queries make strides that are no multiples of 16 bytes, and the contract minds only those of rows that
+/// are moved whole.
+fn alignment_where_it_is_used() -> Outcome {
+    let loaded = Session::new().load(&example("causal.ein"))?;
+    let cascade = loaded.cascades.first().ok_or("no specialisation")?;
+    for target in ["sm_80", "sm_90a"] {
+        let compiled = pipeline::compile(cascade, target, 16)?;
+        for tensor in &compiled.artifact.manifest().tensors {
+            let (align, multiple) = if tensor.name == "LSE" { (4, 1) } else { (16, 8) };
+            assert_eq!(tensor.align, align, "{target}: {}", tensor.name);
+            let outer = &tensor.dims[..tensor.dims.len() - 1];
+            assert!(
+                outer.iter().all(|d| d.stride_multiple == multiple),
+                "{target}: {tensor:?}"
+            );
+        }
+    }
+    Ok(())
 }

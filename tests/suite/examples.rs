@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use einloom::pipeline;
+use einloom::pipeline::{self, Compiled};
 use einloom::session::Session;
 use einloom_cascade::ir::Cascade;
 use einloom_tests::cli::{self, einloom};
 use einloom_tests::ptxas::{self, Usage};
+use einloom_tests::sass::{self, Code};
 use einloom_tests::{Outcome, golden, none_of, repo, skip};
 use libtest_mimic::{Failed, Trial};
 
@@ -120,24 +121,36 @@ fn kernels(file: &Path, target: &str) -> Outcome {
     )
 }
 
-/// All specialisations assemble without a warning, a spill or other local memory; what one of them takes is a golden.
+/// All specialisations assemble without a warning, a spill or other local memory, and their machine code has the instructions that the tile
+/// programs ask for; what one of them takes is a golden.
 fn assembly(file: &Path, target: &str) -> Outcome {
     let program = match ptxas::find() {
         Ok(program) => program,
         Err(reason) => return skip(&format!("assembling {} for {target}", stem(file)), &reason),
     };
+    let disassembler = disassembler_for(file, target)?;
     let loaded = Session::new().load(file)?;
     let shown = shown(&loaded.cascades);
     let folder = tempfile::tempdir()?;
     let mut wrong = Vec::new();
     for (number, cascade) in loaded.cascades.iter().enumerate() {
         let ptx = folder.path().join(format!("{number}.ptx"));
-        std::fs::write(&ptx, pipeline::compile(cascade, target, ALIGN)?.emission.ptx)?;
-        match ptxas::assemble(&program, &ptx, target) {
+        let cubin = folder.path().join(format!("{number}.cubin"));
+        let compiled = pipeline::compile(cascade, target, ALIGN)?;
+        std::fs::write(&ptx, &compiled.emission.ptx)?;
+        match ptxas::assemble(&program, &ptx, target, Some(&cubin)) {
             Err(said) => wrong.push(format!("{:?}: {said}", cascade.choices)),
             Ok(usages) => {
                 let local = usages.iter().filter(|usage| usage.local_bytes != [0; 3]);
                 wrong.extend(local.map(|usage| format!("{:?}: local memory is used: {usage:?}", cascade.choices)));
+                if let Some(disassembler) = &disassembler {
+                    let faults = machine_code(&compiled, &sass::disassemble(disassembler, &cubin)?);
+                    wrong.extend(
+                        faults
+                            .into_iter()
+                            .map(|fault| format!("{:?}: {fault}", cascade.choices)),
+                    );
+                }
                 if Some(number) == shown {
                     let report: String = usages.iter().map(report_line).collect();
                     let failed = golden::check(&golden_folder(file, target).join("ptxas.txt"), &report).err();
@@ -147,6 +160,26 @@ fn assembly(file: &Path, target: &str) -> Outcome {
         }
     }
     none_of(wrong)
+}
+
+/// The disassembler; none where it is missing and that is allowed.
+fn disassembler_for(file: &Path, target: &str) -> Result<Option<PathBuf>, Failed> {
+    match sass::find() {
+        Ok(program) => Ok(Some(program)),
+        Err(reason) => skip(&format!("disassembling {} for {target}", stem(file)), &reason).map(|()| None),
+    }
+}
+
+/// What is wrong with the machine code of the kernels.
+fn machine_code(compiled: &Compiled, codes: &[Code]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (kernel, described) in compiled.tiled.kernels.iter().zip(&compiled.artifact.manifest().kernels) {
+        match codes.iter().find(|code| code.kernel == described.entry) {
+            Some(code) => wrong.extend(crate::sass::faults(&kernel.program, code)),
+            None => wrong.push(format!("no machine code of {}", described.entry)),
+        }
+    }
+    wrong
 }
 
 fn report_line(usage: &Usage) -> String {

@@ -9,6 +9,7 @@ mod golden;
 mod manual;
 mod messages;
 mod ptxas;
+mod sass;
 mod tidy;
 mod tuning;
 
@@ -18,6 +19,10 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() -> ExitCode {
     if std::env::var_os(einloom_tests::cli::AS_CLI).is_some() {
+        if let Some(error) = einloom_tests::cli::become_meter() {
+            eprintln!("the meter of the test: {error}");
+            return ExitCode::FAILURE;
+        }
         return einloom::cli::process();
     }
     let arguments = Arguments::from_args();
@@ -30,6 +35,7 @@ fn main() -> ExitCode {
         ("manual", manual::tests()),
         ("messages", messages::tests()),
         ("ptxas", ptxas::tests()),
+        ("sass", sass::tests()),
         ("tidy", tidy::tests()),
         ("tuning", tuning::tests()),
     ];

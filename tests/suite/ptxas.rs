@@ -86,5 +86,5 @@ fn assemble(test: &str, text: &str) -> Result<Option<Result<Vec<Usage>, String>>
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("kernel.ptx");
     std::fs::write(&file, text)?;
-    Ok(Some(ptxas::assemble(&program, &file, "sm_80")))
+    Ok(Some(ptxas::assemble(&program, &file, "sm_80", None)))
 }

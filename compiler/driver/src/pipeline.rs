@@ -58,12 +58,21 @@ pub fn plan(cascade: &Cascade) -> Result<FusedPlan, CompileError> {
 /// # Errors
 /// A kernel without a tile form, or one that fits no schedule.
 pub fn tile(plan: FusedPlan, target: &str, shape: &ShapeClass) -> Result<Tiled, CompileError> {
-    let schedules = |k: usize, machine: &MachineModel| einloom_tile::lower::default_schedule(&plan, k, machine, shape);
     let machine = MachineModel::named(target).ok_or_else(|| CompileError::Target(target.to_owned()))?;
-    let chosen = (0..plan.kernels.len())
-        .map(|k| schedules(k, machine).map_err(|error| tile_error(&plan, k, error)))
-        .collect::<Result<Vec<_>, _>>()?;
-    tile_with(plan, chosen, target, shape)
+    let mut schedules = Vec::new();
+    let mut kernels = Vec::new();
+    for k in 0..plan.kernels.len() {
+        let (schedule, kernel) = einloom_tile::lower::lower_by_default(&plan, k, machine, shape)
+            .map_err(|error| tile_error(&plan, k, error))?;
+        einloom_tile::verify::verify(&kernel.program)?;
+        schedules.push(schedule);
+        kernels.push(kernel);
+    }
+    Ok(Tiled {
+        plan,
+        schedules,
+        kernels,
+    })
 }
 
 /// Lowers every kernel by given schedules, one for each kernel.

@@ -5,7 +5,7 @@
 #[path = "../tests/programs/mod.rs"]
 mod programs;
 
-use einloom_nvptx::{Target, emit_programs};
+use einloom_nvptx::{Target, emit_programs, llvm_ir};
 use programs::attention::{Attention, attention};
 use std::process::ExitCode;
 
@@ -33,12 +33,13 @@ fn main() -> ExitCode {
         }
     }
     let program = attention("attention", a);
-    let res = Target::new(&target).and_then(|target| emit_programs(&[&program], target));
+    let res = Target::new(&target)
+        .and_then(|target| Ok((emit_programs(&[&program], target)?, llvm_ir(&[&program], target)?)));
     match res {
-        Ok(emission) => {
+        Ok((emission, text)) => {
             let ir = std::path::Path::new(&path).with_extension("ll");
             std::fs::write(&path, &emission.ptx)
-                .and_then(|()| std::fs::write(ir, &emission.llvm_ir))
+                .and_then(|()| std::fs::write(ir, text))
                 .expect("the output should be writable");
             let kernel = &emission.kernels[0];
             println!(

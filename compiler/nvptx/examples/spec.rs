@@ -3,7 +3,7 @@
 #[path = "../tests/programs/mod.rs"]
 mod programs;
 
-use einloom_nvptx::{Target, emit, ptxas};
+use einloom_nvptx::{Target, emit, llvm_ir, ptxas};
 use einloom_tile::schedule::Schedule;
 use std::process::ExitCode;
 
@@ -30,11 +30,12 @@ fn run() -> Result<(), String> {
     let choice = numbers.first().map_or(0, |n| *n as usize);
     let kernels = programs::spec::kernels(&text, choice, target, schedule)?;
     let lowered: Vec<_> = kernels.iter().map(|(k, _)| k.clone()).collect();
-    let emission = Target::new(target)
-        .and_then(|t| emit(&lowered, t))
+    let programs: Vec<_> = lowered.iter().map(|k| &k.program).collect();
+    let (emission, ir) = Target::new(target)
+        .and_then(|t| Ok((emit(&lowered, t)?, llvm_ir(&programs, t)?)))
         .map_err(|e| format!("emit: {e}"))?;
     std::fs::write(out, &emission.ptx)
-        .and_then(|()| std::fs::write(format!("{out}.ll"), &emission.llvm_ir))
+        .and_then(|()| std::fs::write(format!("{out}.ll"), ir))
         .map_err(|e| e.to_string())?;
     for ((kernel, schedule), info) in kernels.iter().zip(&emission.kernels) {
         println!(

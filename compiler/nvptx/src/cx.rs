@@ -3,6 +3,7 @@
 //! Floating point instructions carry `contract` and nothing else: infinities and NaN keep their meaning. Where an exact rounding of a
 //! product or a sum matters (argument reductions), the `_exact` forms carry no flag.
 
+use einloom_cascade::expr::MapOp;
 use inkwell::attributes::AttributeLoc;
 use inkwell::builder::Builder;
 use inkwell::context::Context;
@@ -14,6 +15,8 @@ use inkwell::values::{
     InstructionValue, IntValue, PointerValue, StructValue, ValueKind,
 };
 use inkwell::{FloatPredicate, IntPredicate};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// A scalar SSA value of one lane.
@@ -28,6 +31,10 @@ pub(crate) struct Cx<'c> {
     pub(crate) module: Rc<Module<'c>>,
     pub(crate) builder: Builder<'c>,
     pub(crate) function: FunctionValue<'c>,
+    /// Declarations of intrinsics with their type parameters; LLVM would look them up by name at every call.
+    pub(crate) intrinsics: RefCell<Vec<(String, Vec<BasicTypeEnum<'c>>, FunctionValue<'c>)>>,
+    /// PTX of the functions that were used (`math::text`).
+    pub(crate) formulas: RefCell<BTreeMap<MapOp, String>>,
 }
 
 /// How an inline PTX statement behaves.
@@ -111,12 +118,28 @@ impl<'c> Cx<'c> {
 
     int_binary! {
         iadd => build_int_add, isub => build_int_sub, imul => build_int_mul, iand => build_and, ior => build_or, ixor => build_xor,
-        shl => build_left_shift, sdiv => build_int_signed_div, srem => build_int_signed_rem, udiv => build_int_unsigned_div,
-        urem => build_int_unsigned_rem,
+        shl => build_left_shift, sdiv => build_int_signed_div, udiv => build_int_unsigned_div,
     }
 
     float_binary! {
         fadd, fadd_exact => build_float_add, fsub, fsub_exact => build_float_sub, fmul, fmul_exact => build_float_mul,
+    }
+
+    /// The remainder of [`Cx::sdiv`]. By the quotient, which is mostly wanted as well: a division is the dearest thing that ints do.
+    pub(crate) fn srem(&self, a: IntValue<'c>, b: IntValue<'c>) -> IntValue<'c> {
+        self.isub(a, self.imul(self.sdiv(a, b), b))
+    }
+
+    /// The remainder of [`Cx::udiv`], likewise.
+    pub(crate) fn urem(&self, a: IntValue<'c>, b: IntValue<'c>) -> IntValue<'c> {
+        self.isub(a, self.imul(self.udiv(a, b), b))
+    }
+
+    /// `a * by` in i64 for an i32 `a`.
+    pub(crate) fn mul_wide(&self, a: IntValue<'c>, by: i32) -> IntValue<'c> {
+        let text = format!("mul.wide.s32 $0, $1, {by};");
+        self.asm_value(self.i64t().into(), &text, "=l,r", &[a.into()], Effect::Pure)
+            .into_int_value()
     }
 
     pub(crate) fn lshr(&self, a: IntValue<'c>, b: IntValue<'c>) -> IntValue<'c> {
@@ -208,12 +231,22 @@ impl<'c> Cx<'c> {
     }
 
     fn intrinsic_call(&self, name: &str, overloads: &[BasicTypeEnum<'c>], args: &[V<'c>]) -> CallSiteValue<'c> {
-        let intrinsic = Intrinsic::find(name).expect("LLVM 22 should know every intrinsic that is used here");
-        let callee = intrinsic
-            .get_declaration(&self.module, overloads)
-            .expect("the overloads of an intrinsic should be complete");
+        let callee = self.declaration(name, overloads);
         let args: Vec<BasicMetadataValueEnum<'c>> = args.iter().map(|&a| a.into()).collect();
         self.builder.build_direct_call(callee, &args, "").expect(BUILT)
+    }
+
+    fn declaration(&self, name: &str, overloads: &[BasicTypeEnum<'c>]) -> FunctionValue<'c> {
+        let mut known = self.intrinsics.borrow_mut();
+        if let Some((_, _, found)) = known.iter().find(|(n, o, _)| n == name && o == overloads) {
+            return *found;
+        }
+        let found = Intrinsic::find(name)
+            .expect("LLVM 22 should know every intrinsic that is used here")
+            .get_declaration(&self.module, overloads)
+            .expect("the overloads of an intrinsic should be complete");
+        known.push((name.to_owned(), overloads.to_vec(), found));
+        found
     }
 
     /// A float intrinsic on f32 or f64 operands of one type.

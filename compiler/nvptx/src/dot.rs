@@ -233,16 +233,20 @@ impl<'c> Kernel<'_, 'c> {
         )
     }
 
+    /// One product of fragments, by LLVM's intrinsic: as inline PTX, its fourteen operands would each cost a copy in LLVM.
     fn mma(&self, elem: Elem, a: &[V<'c>], b: &[V<'c>], sums: &mut [V<'c>]) {
-        let name = if elem == Elem::BF16 { "bf16" } else { "f16" };
-        let text = format!(
-            "mma.sync.aligned.m16n8k16.row.col.f32.{name}.{name}.f32 {{$0, $1, $2, $3}}, {{$4, $5, $6, $7}}, {{$8, $9}}, {{$10, $11, $12, $13}};"
-        );
-        let args: Vec<V<'c>> = a.iter().chain(b).chain(sums.iter()).copied().collect();
-        let constraints = "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f";
-        let res = self
-            .cx
-            .asm_values(self.cx.f32t().into(), 4, &text, constraints, &args, Effect::Collective);
-        sums.copy_from_slice(&res);
+        let cx = &self.cx;
+        let halves = cx.context.f16_type().vec_type(2);
+        let operand = |&v: &V<'c>| match elem {
+            Elem::BF16 => v,
+            _ => cx.bitcast(v, halves.into()),
+        };
+        let args: Vec<V<'c>> = a.iter().chain(b).map(operand).chain(sums.iter().copied()).collect();
+        let name = match elem {
+            Elem::BF16 => "llvm.nvvm.mma.m16n8k16.row.col.bf16",
+            _ => "llvm.nvvm.mma.m16n8k16.row.col.f32.f32",
+        };
+        let res = cx.intrinsic(name, &[], &args).into_struct_value();
+        sums.copy_from_slice(&cx.fields(res));
     }
 }

@@ -8,6 +8,7 @@ use crate::target::Target;
 use einloom_tile::ir::{Roles, TileProgram};
 use einloom_tile::lowered::LoweredKernel;
 use inkwell::OptimizationLevel;
+use inkwell::attributes::{Attribute, AttributeLoc};
 use inkwell::context::Context;
 use inkwell::module::Module;
 use inkwell::passes::PassBuilderOptions;
@@ -22,8 +23,6 @@ const PASSES: &str = "function(early-cse,instsimplify,simplifycfg,early-cse,dce)
 /// Generated text for one target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Emission {
-    /// Accepted by `llc -mcpu=<sm> -mattr=+ptx<version>`.
-    pub llvm_ir: String,
     pub ptx: String,
     /// In the order of the input.
     pub kernels: Vec<KernelInfo>,
@@ -48,46 +47,85 @@ pub fn emit(kernels: &[LoweredKernel], target: Target) -> Result<Emission, EmitE
 
 /// As [`emit`], for bare programs.
 pub fn emit_programs(programs: &[&TileProgram], target: Target) -> Result<Emission, EmitError> {
-    let mut infos = Vec::new();
+    emit_watched(programs, target, &mut |_| {})
+}
+
+/// As [`emit_programs`]; `ended` is told the name of each stage as it ends: `build`, `verify`, `passes`, `codegen`.
+pub fn emit_watched(
+    programs: &[&TileProgram],
+    target: Target,
+    ended: &mut dyn FnMut(&'static str),
+) -> Result<Emission, EmitError> {
+    let mut kernels = Vec::new();
     for program in programs {
-        infos.push(check(program, target, &infos)?);
+        kernels.push(check(program, target, &kernels)?);
     }
     let machine = machine(target)?;
     let context = Context::create();
-    let module = Rc::new(context.create_module("einloom"));
-    module.set_source_file_name("einloom");
-    module.set_triple(&machine.get_triple());
-    module.set_data_layout(&machine.get_target_data().get_data_layout());
-    for program in programs {
-        emit_kernel(&context, &module, program).map_err(|fault| fault.in_kernel(&program.name))?;
-    }
-    verify(&module)?;
-    module
-        .run_passes(PASSES, &machine, PassBuilderOptions::create())
-        .map_err(|e| llvm(&e.to_string()))?;
-    verify(&module)?;
-    let llvm_ir = module.print_to_string().to_string();
+    let module = module(&context, programs, &machine, ended)?;
     let buffer = machine
         .write_to_memory_buffer(&module, FileType::Assembly)
         .map_err(|e| llvm(&e.to_string()))?;
     let ptx = String::from_utf8_lossy(buffer.as_slice())
         .trim_end_matches('\0')
         .to_owned();
-    Ok(Emission {
-        llvm_ir,
-        ptx,
-        kernels: infos,
-    })
+    ended("codegen");
+    Ok(Emission { ptx, kernels })
+}
+
+/// The LLVM IR that [`emit`] makes PTX of. `llc -mcpu=<sm> -mattr=+ptx<version>` accepts it.
+pub fn llvm_ir(programs: &[&TileProgram], target: Target) -> Result<String, EmitError> {
+    let mut before = Vec::new();
+    for program in programs {
+        before.push(check(program, target, &before)?);
+    }
+    let context = Context::create();
+    let machine = machine(target)?;
+    let module = module(&context, programs, &machine, &mut |_| {})?;
+    Ok(module.print_to_string().to_string())
+}
+
+/// Checked programs as a module, cleaned up.
+fn module<'c>(
+    context: &'c Context,
+    programs: &[&TileProgram],
+    machine: &TargetMachine,
+    ended: &mut dyn FnMut(&'static str),
+) -> Result<Rc<Module<'c>>, EmitError> {
+    let module = Rc::new(context.create_module("einloom"));
+    module.set_source_file_name("einloom");
+    module.set_triple(&machine.get_triple());
+    module.set_data_layout(&machine.get_target_data().get_data_layout());
+    for program in programs {
+        emit_kernel(context, &module, program).map_err(|fault| fault.in_kernel(&program.name))?;
+    }
+    ended("build");
+    module.verify().map_err(|e| llvm(&e.to_string()))?;
+    ended("verify");
+    module
+        .run_passes(PASSES, machine, PassBuilderOptions::create())
+        .map_err(|e| llvm(&e.to_string()))?;
+    keep(context, &module);
+    ended("passes");
+    Ok(module)
+}
+
+/// Marks all functions as not to be optimised by the code generator. Its optimisations take longer than everything else, and ptxas
+/// schedules, combines and hoists anew: without them its machine code of the examples is as long. Copies are still coalesced, which the
+/// lowest level of the code generator would not do: an accumulator that is copied between two dots in flight makes ptxas serialise the dots.
+fn keep<'c>(context: &'c Context, module: &Module<'c>) {
+    for function in module.get_functions().filter(|f| f.count_basic_blocks() > 0) {
+        for name in ["optnone", "noinline"] {
+            let kind = Attribute::get_named_enum_kind_id(name);
+            function.add_attribute(AttributeLoc::Function, context.create_enum_attribute(kind, 0));
+        }
+    }
 }
 
 fn llvm(message: &str) -> EmitError {
     EmitError::Llvm {
         message: message.trim().to_owned(),
     }
-}
-
-fn verify(module: &Module<'_>) -> Result<(), EmitError> {
-    module.verify().map_err(|e| llvm(&e.to_string()))
 }
 
 /// What must hold before LLVM sees anything.
@@ -138,7 +176,7 @@ fn machine(target: Target) -> Result<TargetMachine, EmitError> {
             &triple,
             target.sm(),
             &features,
-            OptimizationLevel::Aggressive,
+            OptimizationLevel::Less,
             RelocMode::Default,
             CodeModel::Default,
         )

@@ -3,6 +3,7 @@
 //! The offset of an element is the sum of one term for each index. Terms are added by shape (scalar, row, column, tile), so that a tile
 //! costs one sum for each element and no multiplication. An index that runs along an axis with a compile-time step contributes one run-time
 //! base and compile-time offsets. Two neighbouring columns of a lane move by one access where they are known to be adjacent and aligned.
+//! Only reals do, in columns along the last dimension: of other tensors a lowered program demands no alignment beyond that of an element.
 //! Masked accesses are predicated: an address outside the tensor is never dereferenced.
 
 use crate::cx::{Effect, V};
@@ -227,7 +228,12 @@ impl<'c> Kernel<'_, 'c> {
             let fact = self.facts.get(id);
             let last = declared.contiguous && d + 1 == declared.rank;
             let stride = cx.imul(arg.strides[d], cx.i64(bytes));
-            let term = |v: V<'c>| cx.imul(cx.resize(v.into_int_value(), cx.i64t()), stride);
+            // By a known stride, one instruction: LLVM would extend the index and then shift it.
+            let known = stride.get_sign_extended_constant().and_then(|n| i32::try_from(n).ok());
+            let term = |v: V<'c>| match (v.into_int_value(), known) {
+                (v, Some(n)) if v.get_type() == cx.i32t() && !v.is_const() => cx.mul_wide(v, n),
+                (v, _) => cx.imul(cx.resize(v, cx.i64t()), stride),
+            };
             match (value.form, fact.step) {
                 (Form::Scalar, _) => scalar = cx.iadd(scalar, term(value.lanes[0])),
                 (Form::Row(_), Some(step)) => {

@@ -12,12 +12,14 @@ use crate::shared::{BLOCK_ALIGN, Layout, STAGE_ALIGN, layouts};
 use crate::value::{Form, Value};
 use einloom_cascade::expr::MapOp;
 use einloom_tile::ir::{Elem, Extent, Roles, TileProgram, ValueId};
+use einloom_tile::trips::Trips;
 use inkwell::attributes::{Attribute, AttributeLoc};
 use inkwell::basic_block::BasicBlock;
 use inkwell::context::Context;
 use inkwell::module::{Linkage, Module};
 use inkwell::types::{BasicMetadataTypeEnum, BasicType};
 use inkwell::values::{FunctionValue, IntValue, PointerValue};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -54,6 +56,7 @@ pub(crate) struct Kernel<'a, 'c> {
     pub(crate) cx: Cx<'c>,
     pub(crate) program: &'a TileProgram,
     pub(crate) facts: Facts,
+    pub(crate) trips: Trips,
     pub(crate) tensors: Vec<TensorArg<'c>>,
     pub(crate) scalars: Vec<V<'c>>,
     pub(crate) lanes: Lanes<'c>,
@@ -86,6 +89,8 @@ pub(crate) fn emit_kernel<'c>(context: &'c Context, module: &Rc<Module<'c>>, pro
         module: Rc::clone(module),
         builder: context.create_builder(),
         function,
+        intrinsics: RefCell::default(),
+        formulas: RefCell::default(),
     };
     cx.builder.position_at_end(entry);
     let lanes = lanes(&cx, program);
@@ -101,6 +106,7 @@ pub(crate) fn emit_kernel<'c>(context: &'c Context, module: &Rc<Module<'c>>, pro
     };
     let mut kernel = Kernel {
         facts: Facts::of(program),
+        trips: Trips::of(program),
         values: vec![None; program.values.len()],
         loops: Vec::new(),
         role: Role::Uniform,

@@ -28,6 +28,6 @@ mod store_shared;
 mod target;
 mod value;
 
-pub use emit::{Emission, KernelInfo, emit, emit_programs};
+pub use emit::{Emission, KernelInfo, emit, emit_programs, emit_watched, llvm_ir};
 pub use error::EmitError;
 pub use target::Target;

@@ -113,6 +113,7 @@ impl<'c> Kernel<'_, 'c> {
             (Math::Fma, [V::FloatValue(a), V::FloatValue(b), V::FloatValue(c)]) => Ok(cx.fma(*a, *b, *c).into()),
             (Math::Exp2Fast, [V::FloatValue(a)]) => Ok(self.ex2_approx(*a).into()),
             (Math::ReciprocalFast, [V::FloatValue(a)]) => Ok(self.reciprocal_fast(*a).into()),
+            (Math::TanhFast, [V::FloatValue(a)]) => Ok(self.tanh_fast(*a).into()),
             (Math::Select, [V::IntValue(cond), yes, no]) if yes.get_type() == no.get_type() => {
                 Ok(cx.select(*cond, *yes, *no))
             }

@@ -1,6 +1,6 @@
 //! Pure operations: constants, coordinates, conversions; the rest is dispatched to its own module.
 
-use crate::cx::{Effect, V};
+use crate::cx::V;
 use crate::error::{Res, invalid, unsupported};
 use crate::hopper::Role;
 use crate::kernel::Kernel;
@@ -205,17 +205,12 @@ impl<'c> Kernel<'_, 'c> {
 
     /// Two f32 rounded to 16 bits in one register, `low` in the low half.
     pub(crate) fn pack(&self, low: FloatValue<'c>, high: FloatValue<'c>, elem: Elem) -> IntValue<'c> {
-        let name = if elem == Elem::BF16 { "bf16x2" } else { "f16x2" };
-        let text = format!("cvt.rn.{name}.f32 $0, $1, $2;");
-        self.cx
-            .asm_value(
-                self.cx.i32t().into(),
-                &text,
-                "=r,f,f",
-                &[high.into(), low.into()],
-                Effect::Pure,
-            )
-            .into_int_value()
+        let name = match elem {
+            Elem::BF16 => "llvm.nvvm.ff2bf16x2.rn",
+            _ => "llvm.nvvm.ff2f16x2.rn",
+        };
+        let pair = self.cx.intrinsic(name, &[], &[high.into(), low.into()]);
+        self.cx.bitcast(pair, self.cx.i32t().into()).into_int_value()
     }
 
     /// A packed tile as f32.

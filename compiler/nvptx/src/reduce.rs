@@ -1,6 +1,6 @@
 //! Reductions of a tile's columns: a tree over the columns that a lane holds, then two exchanges in the quad.
 
-use crate::cx::{Effect, V};
+use crate::cx::V;
 use crate::error::{Res, invalid, unsupported};
 use crate::kernel::Kernel;
 use crate::value::{Form, Place, Value};
@@ -77,24 +77,19 @@ impl<'c> Kernel<'_, 'c> {
     /// The value of the lane whose number differs in one bit.
     fn exchange(&self, v: V<'c>, distance: u32) -> Res<V<'c>> {
         let cx = &self.cx;
+        let shuffle = |name: &str, v: V<'c>| {
+            let [all, distance, last] = [cx.i32(-1), cx.i32(i64::from(distance)), cx.i32(31)];
+            cx.intrinsic(name, &[], &[all.into(), v, distance.into(), last.into()])
+        };
         Ok(match v {
-            V::FloatValue(v) if v.get_type() == cx.f32t() => {
-                let text = format!("shfl.sync.bfly.b32 $0, $1, {distance}, 0x1f, 0xffffffff;");
-                cx.asm_value(cx.f32t().into(), &text, "=f,f", &[v.into()], Effect::Collective)
-            }
-            V::IntValue(v) => {
-                let wide = cx.zext_to_word(v);
-                let text = format!("shfl.sync.bfly.b32 $0, $1, {distance}, 0x1f, 0xffffffff;");
-                match v.get_type().get_bit_width() {
-                    1 | 32 => {
-                        let res = cx
-                            .asm_value(cx.i32t().into(), &text, "=r,r", &[wide.into()], Effect::Collective)
-                            .into_int_value();
-                        cx.resize(res, v.get_type()).into()
-                    }
-                    _ => return unsupported("a reduction of 64-bit ints"),
+            V::FloatValue(v) if v.get_type() == cx.f32t() => shuffle("llvm.nvvm.shfl.sync.bfly.f32", v.into()),
+            V::IntValue(v) => match v.get_type().get_bit_width() {
+                1 | 32 => {
+                    let res = shuffle("llvm.nvvm.shfl.sync.bfly.i32", cx.zext_to_word(v).into());
+                    cx.resize(res.into_int_value(), v.get_type()).into()
                 }
-            }
+                _ => return unsupported("a reduction of 64-bit ints"),
+            },
             _ => return unsupported("a reduction of 16-bit values"),
         })
     }

@@ -7,7 +7,7 @@
 use crate::cx::{Effect, V};
 use crate::error::{Res, invalid, unsupported};
 use crate::kernel::Kernel;
-use crate::shared::Layout;
+use crate::shared::{Layout, split_bytes};
 use crate::value::{Form, Place, Value, is_half};
 use einloom_tile::ir::{AxisId, Elem, Operand};
 use inkwell::IntPredicate;
@@ -120,13 +120,17 @@ impl<'c> Kernel<'_, 'c> {
         let mut lefts = Vec::with_capacity(2 * m);
         for i in 0..2 * m {
             let place = Form::Row(m).place(i);
-            let at = cx.iadd(row, cx.i32((16 * place.fragment + 8 * place.half) as i64));
+            let further = (16 * place.fragment + 8 * place.half) as u32;
+            // The first rows of warps are multiples of 16 m: for other m their bits are also those of rows within a warp.
+            let at = match m.is_power_of_two() {
+                true => (row, further),
+                false => (cx.iadd(row, cx.i32(i64::from(further))), 0),
+            };
             lefts.push(self.elements(left, at, k, steps, 1).concat());
         }
         for group in 0..n {
-            let col = cx.iadd(self.lanes.col, cx.i32(8 * group as i64));
             // rights[parity][step]
-            let rights = self.elements(right, col, k, steps, 2);
+            let rights = self.elements(right, (self.lanes.col, 8 * group as u32), k, steps, 2);
             for (parity, column) in rights.iter().enumerate() {
                 for (i, row) in lefts.iter().enumerate() {
                     let (fragment, half) = (i / 2, i % 2);
@@ -145,52 +149,71 @@ impl<'c> Kernel<'_, 'c> {
         Ok(())
     }
 
-    /// Elements at `count` (1 or 2) neighbouring places of the free axis from `at` on, for `steps` steps from `k` on: `[place][step]`.
+    /// Elements at `count` (1 or 2) neighbouring places of the free axis, for `steps` steps from `k` on, a multiple of them: `[place][step]`.
+    ///
+    /// The first place is `at.0 + at.1`, where `at.1` is a multiple of 8 that has no bit in common with `at.0`. What is known of an address is
+    /// an offset in the instruction, so that few addresses are live.
     fn elements(
         &self,
         source: &Operand_<'c>,
-        at: IntValue<'c>,
+        (at, further): (IntValue<'c>, u32),
         k: IntValue<'c>,
         steps: u32,
         count: u32,
     ) -> Vec<Vec<FloatValue<'c>>> {
         let cx = &self.cx;
-        let bytes = source.layout.elem_bytes;
+        let layout = source.layout;
+        let bytes = layout.elem_bytes;
         let scaled = |v: IntValue<'c>| cx.imul(v, cx.i32(i64::from(bytes)));
+        let known = |n: u32| cx.i32(i64::from(n));
         if source.along {
+            let whole = 16 / bytes;
             return (0..count)
                 .map(|i| {
-                    let row = cx.iadd(at, cx.i32(i64::from(i)));
-                    let whole = 16 / bytes;
+                    let row = cx.iadd(at, known(i));
+                    // Rows are swizzled alike at a distance of 8.
+                    let start = cx.iadd(cx.imul(row, known(layout.row_bytes)), source.base);
                     (0..steps / whole)
                         .flat_map(|v| {
-                            let byte = scaled(cx.iadd(k, cx.i32(i64::from(v * whole))));
-                            let address = cx.iadd(self.shared_offset(source.layout, row, byte), source.base);
-                            self.shared_vector(source.elem, address, whole)
+                            let byte = scaled(cx.iadd(k, known(v * whole)));
+                            let byte = self.swizzled(layout, byte, self.swizzle(layout, row));
+                            let address = cx.iadd(start, byte);
+                            self.shared_vector(source.elem, (address, further * layout.row_bytes), whole)
                         })
                         .collect()
                 })
                 .collect();
         }
+        let (permuted, rest) = split_bytes(layout, further * bytes);
+        let start = cx.iadd(cx.imul(k, known(layout.row_bytes)), source.base);
         let mut res = vec![Vec::new(); count as usize];
         for step in 0..steps {
-            let row = cx.iadd(k, cx.i32(i64::from(step)));
-            let address = cx.iadd(self.shared_offset(source.layout, row, scaled(at)), source.base);
-            for (list, element) in res.iter_mut().zip(self.shared_vector(source.elem, address, count)) {
+            // Steps of 8 start at a row that is swizzled like row 0.
+            let swizzle = match steps {
+                8 => self.swizzle(layout, known(step)),
+                _ => self.swizzle(layout, cx.iadd(k, known(step))),
+            };
+            let byte = self.swizzled(layout, scaled(at), cx.ixor(swizzle, known(permuted)));
+            let address = cx.iadd(start, byte);
+            let offset = step * layout.row_bytes + rest;
+            for (list, element) in res
+                .iter_mut()
+                .zip(self.shared_vector(source.elem, (address, offset), count))
+            {
                 list.push(element);
             }
         }
         res
     }
 
-    /// `count` neighbouring elements as f32.
-    fn shared_vector(&self, elem: Elem, address: IntValue<'c>, count: u32) -> Vec<FloatValue<'c>> {
+    /// `count` neighbouring elements as f32, at an address and bytes further on.
+    fn shared_vector(&self, elem: Elem, (address, offset): (IntValue<'c>, u32), count: u32) -> Vec<FloatValue<'c>> {
         let cx = &self.cx;
         let half = is_half(elem);
         if half && count == 1 {
             let raw = cx.asm_value(
                 cx.i16t().into(),
-                "ld.shared.b16 $0, [$1];",
+                &format!("ld.shared.b16 $0, [$1+{offset}];"),
                 "=h,r",
                 &[address.into()],
                 Effect::Memory,
@@ -210,7 +233,7 @@ impl<'c> Kernel<'_, 'c> {
         } else {
             (format!(".v{words}"), format!("{{{list}}}"))
         };
-        let text = format!("ld.shared{vector}.b32 {list}, [${words}];");
+        let text = format!("ld.shared{vector}.b32 {list}, [${words}+{offset}];");
         let lanes = cx.asm_values(
             ty,
             words as usize,

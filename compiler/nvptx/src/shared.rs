@@ -137,15 +137,21 @@ impl<'c> Kernel<'_, 'c> {
 
     /// Byte offset in a stage of byte `byte` of row `row`, both run-time.
     pub(crate) fn shared_offset(&self, layout: Layout, row: IntValue<'c>, byte: IntValue<'c>) -> IntValue<'c> {
+        let start = self.cx.imul(row, self.cx.i32(i64::from(layout.row_bytes)));
+        self.cx
+            .iadd(start, self.swizzled(layout, byte, self.swizzle(layout, row)))
+    }
+
+    /// Byte offset in a stage of byte `byte` of a row, less that of the row's first byte before the row's `swizzle`.
+    pub(crate) fn swizzled(&self, layout: Layout, byte: IntValue<'c>, swizzle: IntValue<'c>) -> IntValue<'c> {
         let cx = &self.cx;
-        let start = cx.imul(row, cx.i32(i64::from(layout.row_bytes)));
         if layout.block_bytes == 0 || layout.width() <= BLOCK_ROW {
-            return cx.iadd(start, cx.ixor(byte, self.swizzle(layout, row)));
+            return cx.ixor(byte, swizzle);
         }
         let block = cx.lshr(byte, cx.i32(i64::from(BLOCK_ROW.trailing_zeros())));
-        let start = cx.iadd(start, cx.imul(block, cx.i32(i64::from(layout.block_bytes))));
+        let start = cx.imul(block, cx.i32(i64::from(layout.block_bytes)));
         let byte = cx.iand(byte, cx.i32(i64::from(BLOCK_ROW) - 1));
-        cx.iadd(start, cx.ixor(byte, self.swizzle(layout, row)))
+        cx.iadd(start, cx.ixor(byte, swizzle))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::value::Value;
 use einloom_tile::ir::{Elem, LoopValue, Stmt, ValueId};
 use inkwell::IntPredicate;
 use inkwell::basic_block::BasicBlock;
-use inkwell::values::{BasicValue, IntValue, PhiValue};
+use inkwell::values::{BasicValue, BasicValueEnum, IntValue, PhiValue};
 
 /// Why a branch cannot fail to build.
 const POSITIONED: &str = "the builder should stand in a block";
@@ -64,6 +64,8 @@ impl<'c> Kernel<'_, 'c> {
             Stmt::Await { buffer, count } => self.await_tile(*buffer, *count),
             Stmt::Release { buffer, count } => self.release(*buffer, *count),
             Stmt::DotWait(n) => self.dot_wait(*n),
+            Stmt::Take => self.take_turn(),
+            Stmt::Pass => self.pass_turn(),
         }
     }
 
@@ -142,6 +144,8 @@ impl<'c> Kernel<'_, 'c> {
 
     /// A loop that is tested before its first iteration and then at its end.
     fn for_loop(&mut self, var: ValueId, lo: ValueId, hi: ValueId, carried: &[LoopValue], body: &[Stmt]) -> Res<()> {
+        // Without a way back nothing has to be kept for a second iteration that never comes.
+        let once = self.trips.at_most_one(lo, hi);
         let (lo, hi) = (self.scalar_int(lo)?, self.scalar_int(hi)?);
         let inits = carried.iter().map(|c| self.value(c.init)).collect::<Res<Vec<_>>>()?;
         let (top, done) = (self.append_block("loop"), self.append_block("done"));
@@ -150,10 +154,16 @@ impl<'c> Kernel<'_, 'c> {
         self.branch_if(enter, top, done);
 
         self.cx.builder.position_at_end(top);
-        let counter = self.cx.builder.build_phi(lo.get_type(), "").expect(POSITIONED);
-        counter.add_incoming(&[(&lo, before)]);
-        let phis = inits.iter().map(|init| self.phis(init, before)).collect::<Vec<_>>();
-        let index = counter.as_basic_value().into_int_value();
+        let counter = (!once).then(|| self.cx.builder.build_phi(lo.get_type(), "").expect(POSITIONED));
+        if let Some(counter) = counter {
+            counter.add_incoming(&[(&lo, before)]);
+        }
+        let index = counter.map_or(lo, |counter| counter.as_basic_value().into_int_value());
+        let phis: Vec<Vec<PhiValue<'c>>> = inits
+            .iter()
+            .filter(|_| !once)
+            .map(|init| self.phis(init, before))
+            .collect();
         let seen = self.opaque(index);
         self.loops.push(before);
         self.define(
@@ -164,8 +174,11 @@ impl<'c> Kernel<'_, 'c> {
                 lanes: vec![seen.into()],
             },
         )?;
-        for (carry, (init, phis)) in carried.iter().zip(inits.iter().zip(&phis)) {
-            let lanes = phis.iter().map(|p| p.as_basic_value()).collect();
+        for (at, (carry, init)) in carried.iter().zip(&inits).enumerate() {
+            let lanes = match phis.get(at) {
+                Some(phis) => phis.iter().map(|p| p.as_basic_value()).collect(),
+                None => init.lanes.clone(),
+            };
             self.define(
                 carry.param,
                 Value {
@@ -178,11 +191,8 @@ impl<'c> Kernel<'_, 'c> {
         self.statements(body)?;
         self.loops.pop();
         let end = self.here();
-        let next = self.cx.iadd(index, index.get_type().const_int(1, false));
-        let again = self.cx.icmp(IntPredicate::SLT, next, hi);
-        counter.add_incoming(&[(&next, end)]);
         let mut nexts = Vec::new();
-        for (carry, (init, phis)) in carried.iter().zip(inits.iter().zip(&phis)) {
+        for (at, (carry, init)) in carried.iter().zip(&inits).enumerate() {
             let value = self.value(carry.next)?;
             if value.form != init.form || value.elem != init.elem {
                 return invalid(format!(
@@ -190,12 +200,24 @@ impl<'c> Kernel<'_, 'c> {
                     carry.param.0
                 ));
             }
-            for (phi, lane) in phis.iter().zip(&value.lanes) {
+            let mut value = value;
+            if once {
+                self.pin_constants(&mut value);
+            }
+            for (phi, lane) in phis.get(at).into_iter().flatten().zip(&value.lanes) {
                 phi.add_incoming(&[(lane as &dyn BasicValue<'c>, end)]);
             }
             nexts.push(value);
         }
-        self.branch_if(again, top, done);
+        match counter {
+            Some(counter) => {
+                let next = self.cx.iadd(index, index.get_type().const_int(1, false));
+                let again = self.cx.icmp(IntPredicate::SLT, next, hi);
+                counter.add_incoming(&[(&next, end)]);
+                self.branch_if(again, top, done);
+            }
+            None => self.branch(done),
+        }
 
         self.cx.builder.position_at_end(done);
         for (carry, (init, next)) in carried.iter().zip(inits.iter().zip(&nexts)) {
@@ -229,6 +251,22 @@ impl<'c> Kernel<'_, 'c> {
                 Effect::Pure,
             )
             .into_int_value()
+    }
+
+    /// Forms f32 constants here. LLVM forms the constants of a phi as early as it likes, in the phi's registers: what these hold until here
+    /// (accumulators that are still stored) would be copied away, and dots be waited for.
+    fn pin_constants(&self, value: &mut Value<'c>) {
+        for lane in &mut value.lanes {
+            let constant = match lane {
+                BasicValueEnum::FloatValue(x) if x.get_type() == self.cx.f32t() => x.get_constant(),
+                _ => None,
+            };
+            let Some((constant, _)) = constant else { continue };
+            let text = format!("mov.b32 $0, 0f{:08X};", (constant as f32).to_bits());
+            *lane = self
+                .cx
+                .asm_value(self.cx.f32t().into(), &text, "=f", &[], Effect::Memory);
+        }
     }
 
     /// One phi for each element, with the value that comes from `before`.

@@ -3,7 +3,7 @@
 mod programs;
 
 use einloom_cascade::expr::DType;
-use einloom_nvptx::{Emission, EmitError, Target, emit_programs, ptxas};
+use einloom_nvptx::{Emission, EmitError, Target, emit_programs, llvm_ir, ptxas};
 use einloom_tile::ir::TileProgram;
 use einloom_tile::verify::verify;
 use programs::hopper::{Specialised, specialised};
@@ -32,7 +32,9 @@ fn check(program: &TileProgram) -> Emission {
     let name = std::env::var("EINLOOM_DUMP").unwrap_or_default();
     if !name.is_empty() {
         std::fs::write(format!("{name}/{}.ptx", program.name), &emission.ptx).expect("the folder should exist");
-        std::fs::write(format!("{name}/{}.ll", program.name), &emission.llvm_ir).expect("the folder should exist");
+        let target = Target::new("sm_90a").expect("the target should be known");
+        let ir = llvm_ir(&[program], target).expect("an emitted program should have IR");
+        std::fs::write(format!("{name}/{}.ll", program.name), ir).expect("the folder should exist");
     }
     match ptxas::find() {
         None => eprintln!("no {}: PTX of {} is not assembled", ptxas::PTXAS, program.name),

@@ -82,6 +82,7 @@ impl Build<'_> {
                 .collect();
             kernels.push(Kernel {
                 name: k.name,
+                domain: self.domain(*kernel),
                 resident: k.resident,
                 sweeps,
                 stores,
@@ -89,6 +90,18 @@ impl Build<'_> {
         }
         let sweeps = State::loops(keys.into_iter().flatten());
         self.finish_plan(kernels, places.leaves, sweeps_written, sweeps)
+    }
+
+    /// The conditions that all R-nodes share which a kernel may compute.
+    fn domain(&self, kernel: usize) -> Vec<ExprId> {
+        let kernel = &self.kernels[kernel];
+        let own = |n: &&crate::state::Node| n.phase == kernel.phase && kernel.streams.contains(&n.stream);
+        let mut nodes = self.state.nodes.iter().filter(own);
+        let mut domain = nodes.next().map(|n| n.rows.clone()).unwrap_or_default();
+        for node in nodes {
+            domain.retain(|c| node.rows.contains(c));
+        }
+        domain
     }
 
     /// Everything that an output reads, directly or through other state (F3).

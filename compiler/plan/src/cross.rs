@@ -29,7 +29,10 @@ impl Build<'_> {
             .any(|(n, at)| !self.belongs(kernel, *n, at));
         let result = if !foreign {
             e
-        } else if let Some(read) = self.crossing_of(kernel, opened) {
+        } else if let Some(read) = self
+            .crossing_of(kernel, opened)
+            .or_else(|| self.folded_elsewhere(kernel, e))
+        {
             read
         } else {
             let children: Vec<ExprId> = self
@@ -57,6 +60,21 @@ impl Build<'_> {
             return self.state.substitute(lam, &map);
         }
         e
+    }
+
+    /// A folded `lam` that is read at other coordinates than a row's own, such as an anchor's (N4): it crosses as one tensor all the same.
+    fn folded_elsewhere(&mut self, kernel: usize, e: ExprId) -> Option<ExprId> {
+        let Expr::Leaf(leaf, indices) = self.state.expr(e).clone() else {
+            return None;
+        };
+        let PlanLeaf::Folded(i) = PlanLeaf::of(leaf) else {
+            return None;
+        };
+        let (lam, vars) = (self.state.folded[i].lam, self.state.folded[i].vars.clone());
+        let read = self.crossing_of(kernel, lam)?;
+        let indices: Vec<ExprId> = indices.iter().map(|index| self.cross(kernel, *index)).collect();
+        let map = self.state.at_vars(&vars, &indices);
+        Some(self.state.substitute(read, &map))
     }
 
     /// A crossing read for the whole of `e`, if all its values are one earlier kernel's row.

@@ -100,7 +100,7 @@ impl State {
                 rest.factors.push((*factor, *power));
             }
         }
-        let scale = self.common_scale(&lam, &term.streamed.exponent)?;
+        let scale = Self::common_scale(&lam)?;
         let unit = lam.scale(Rational::ONE.div(scale)?)?;
         let unit = unit.to_expr(self.arena())?;
         let nodes = self.values(unit);
@@ -124,11 +124,17 @@ impl State {
         Some(product.to_expr(self.arena()))
     }
 
-    /// `k` of `P^k`, so that powers share one `lam`: the common coefficient of lam when it is an integer above one.
-    fn common_scale(&mut self, lam: &Linear, form: &Linear) -> Option<Rational> {
-        let first = form.0.values().next()?;
-        let shared = form.0.values().all(|k| k == first) && first.is_int() && first.num > 1;
-        let divides = shared && lam.0.values().all(|k| k.div(*first).is_some_and(|q| q.is_int()));
-        Some(if divides { *first } else { Rational::ONE })
+    /// `k` of `P^k`, so that powers share one `lam`: the greatest common divisor of its coefficients, if they are integers.
+    fn common_scale(lam: &Linear) -> Option<Rational> {
+        let whole = lam.0.values().all(|k| k.is_int());
+        let divisor = lam.0.values().fold(0, |d, k| gcd(d, k.num.unsigned_abs()));
+        Some(match i64::try_from(divisor) {
+            Ok(k) if whole && k > 1 => Rational::int(k),
+            _ => Rational::ONE,
+        })
     }
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }

@@ -15,7 +15,7 @@ impl State {
         for index in 0..self.cascade.defs.len() {
             self.name_dims(index);
             let def = self.cascade.defs[index].clone();
-            let mut memo = BTreeMap::new();
+            let (mut memo, known) = (BTreeMap::new(), self.nodes.len());
             let body = self.normalise(def.body, index, true, &mut memo);
             let conds: Vec<ExprId> = def
                 .conds
@@ -23,9 +23,29 @@ impl State {
                 .map(|c| self.normalise(*c, index, false, &mut memo))
                 .collect();
             let conds = self.simplify_conds(conds);
+            self.restrict_rows(known, body, &conds);
             self.names.entry(body).or_insert_with(|| def.name.clone());
             self.bodies.push(body);
             self.conds.push(conds);
+        }
+    }
+
+    /// A definition's conditions hold wherever its new R-nodes (from `known` on) are read; an older one keeps those
+    /// that this reader has too.
+    fn restrict_rows(&mut self, known: usize, body: ExprId, conds: &[ExprId]) {
+        for node in known..self.nodes.len() {
+            let params = self.nodes[node].params.clone();
+            let rows = conds.iter().copied().filter(|&c| {
+                let free = self.free(c);
+                self.leaves(c).is_empty() && free.iter().all(|v| params.contains(v))
+            });
+            self.nodes[node].rows = rows.collect();
+        }
+        for (node, indices) in self.reads(body) {
+            let map = self.at_vars(&self.nodes[node].params.clone(), &indices);
+            let mut rows = self.nodes[node].rows.clone();
+            rows.retain(|&row| conds.contains(&self.substitute(row, &map)));
+            self.nodes[node].rows = rows;
         }
     }
 
@@ -158,6 +178,7 @@ impl State {
             op: reduce.op,
             stream,
             inner,
+            rows: Vec::new(),
             conds: reduce.conds,
             body: reduce.body,
             sweep: 0,

@@ -14,7 +14,7 @@
 //!
 //! **Absorb.** With reference `r`: `g' = policy(g, max of r.form over live points)`, then for each carry bound to it with coefficient `k`
 //! `B' = B * exp(k (g - g')) + sum over live points of exp(k (form - g')) * streamed`. Without: `B' = op(B, op over live points of streamed)`.
-//! A point is live for a carry iff the carry's `conds` hold. A live point with the form `-inf` weighs 0 whatever `g` is, also while `g` is `-inf`.
+//! A point is live for a carry iff the carry's `conds` hold, at elements inside of the kernel's `domain`. A live point with the form `-inf` weighs 0 whatever `g` is, also while `g` is `-inf`.
 //! **Merge** of two partial states: move both to a common reference, then `op`.
 //! **Finish.** Expressions of `stores`, later sweeps and later kernels read the state through leaves ([`LeafDef`]):
 //! a `Carry` leaf is the *stored* accumulator `B` (relative to its reference), a `Reference` leaf is `g`, an `Empty` leaf says whether the
@@ -33,9 +33,9 @@ use einloom_cascade::ir::Cascade;
 pub enum Policy {
     /// The exact running maximum of the form.
     Running,
-    /// The maximum of the first non-empty tile, raised only by the overflow guard.
+    /// The maximum of the first non-empty tile, raised only by the overflow guard: a bound on `k (form - g)` for the largest `k`.
     First,
-    /// Raised when the maximum grew by more than 8 in exp2 units.
+    /// Raised when the maximum, times the largest `k`, grew by more than 8 in exp2 units.
     Lazy,
 }
 
@@ -111,6 +111,9 @@ pub struct Kernel {
     pub name: String,
     /// Big variables on the grid, outermost first.
     pub resident: Vec<VarId>,
+    /// Conditions on resident variables and on `dims` of accumulators. An element of an accumulator or a reference where one of
+    /// those that it can tell fails does not exist: it absorbs nothing, and what it would read may lie outside of its tensor.
+    pub domain: Vec<ExprId>,
     pub sweeps: Vec<Sweep>,
     pub stores: Vec<Store>,
 }

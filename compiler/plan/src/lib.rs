@@ -4,6 +4,7 @@
 
 mod assemble;
 mod build;
+mod chunk;
 mod constant;
 mod cross;
 mod cut;
@@ -95,6 +96,7 @@ pub fn plan(cascade: &Cascade, options: &PlanOptions) -> Result<FusedPlan, Vec<P
     }
     let written = state.passes_written();
     state.assign_sweeps().map_err(|e| vec![e])?;
+    state.report_chunks();
     state.assign_references();
     let mut build = build::Build::new(&mut state);
     build.place_outputs();
@@ -105,6 +107,8 @@ pub fn plan(cascade: &Cascade, options: &PlanOptions) -> Result<FusedPlan, Vec<P
     // The plan keeps the cascade as written: its oracle is the spec, not a rewriting of it.
     plan.cascade.defs = cascade.defs.clone();
     plan.cascade.outputs = cascade.outputs.clone();
+    plan.why.extend(print::late_events(&plan));
+    plan.why.sort_by_key(|event| event.kind);
     Ok(plan)
 }
 

@@ -99,6 +99,78 @@ fn crossing(plan: &FusedPlan, n: usize) -> String {
     name.unwrap_or_else(|| "undefined".into())
 }
 
+/// Report lines that only a finished plan can give: which conditions gave which bounds, how references are chosen.
+pub(crate) fn late_events(plan: &FusedPlan) -> Vec<Event> {
+    let names = Names::new(plan);
+    let leaf = |leaf: LeafId| names.leaf(leaf);
+    let formula = Formula::new(&plan.cascade, &leaf);
+    let mut events: Vec<Event> = Vec::new();
+    for (k, kernel) in plan.kernels.iter().enumerate() {
+        for (s, sweep) in kernel.sweeps.iter().enumerate() {
+            let mut lists: Vec<(&Vec<ExprId>, Vec<&str>)> = Vec::new();
+            for (carry, name) in sweep.carries.iter().zip(&names.carries[k][s]) {
+                match lists.iter_mut().find(|(conds, _)| **conds == carry.conds) {
+                    Some((_, carries)) => carries.push(name),
+                    None => lists.push((&carry.conds, vec![name])),
+                }
+            }
+            for (conds, carries) in lists {
+                if let Some(line) = domain::line(plan, &names, kernel, sweep, conds) {
+                    let text = format!("{}: where {} -> {line}", carries.join(", "), formula.conjunction(conds));
+                    let def = plan
+                        .cascade
+                        .defs
+                        .iter()
+                        .find(|d| conds.iter().any(|c| d.conds.contains(c)));
+                    let span = def.map(|d| d.span);
+                    events.push(Event {
+                        kind: EventKind::Domain,
+                        span,
+                        text,
+                    });
+                }
+            }
+            for (r, reference) in sweep.references.iter().enumerate() {
+                let weighed = |c: &&Carry| c.weight.is_some_and(|(at, _)| at == r);
+                let users: Vec<&str> = (sweep.carries.iter().zip(&names.carries[k][s]))
+                    .filter(|(c, _)| weighed(c))
+                    .map(|(_, name)| name.as_str())
+                    .collect();
+                let stated = plan.cascade.policies.iter().find(|p| p.key == "reference");
+                let by = match stated {
+                    Some(policy) => format!("policy reference = {}", policy.value),
+                    None => "no policy in the spec".to_owned(),
+                };
+                let use_of = match users.as_slice() {
+                    [] => "tells whether a row is empty".to_owned(),
+                    users => format!("weighs {}", users.join(", ")),
+                };
+                let text = format!(
+                    "{} of {}: exponent not proved bounded, {} ({by}); {use_of}",
+                    names.references[k][s][r],
+                    formula.text(reference.form),
+                    policy_text(reference.policy),
+                );
+                let span = stated.map(|policy| policy.span);
+                events.push(Event {
+                    kind: EventKind::Policy,
+                    span,
+                    text,
+                });
+            }
+        }
+    }
+    events
+}
+
+fn policy_text(policy: Policy) -> &'static str {
+    match policy {
+        Policy::Running => "running maximum",
+        Policy::First => "maximum of the first tile, raised by the guard",
+        Policy::Lazy => "maximum, raised in steps",
+    }
+}
+
 struct Printer<'a> {
     plan: &'a FusedPlan,
     names: &'a Names,
@@ -135,6 +207,9 @@ impl Printer<'_> {
     fn kernel(&self, out: &mut String, k: usize, kernel: &Kernel) -> std::fmt::Result {
         writeln!(out, "kernel {k} {}", kernel.name)?;
         writeln!(out, "  resident {}", self.vars(&kernel.resident))?;
+        if !kernel.domain.is_empty() {
+            writeln!(out, "  exists where {}", self.formula.conjunction(&kernel.domain))?;
+        }
         for (s, sweep) in kernel.sweeps.iter().enumerate() {
             match sweep.stream.as_slice() {
                 [] => writeln!(out, "  sweep {s}: one step")?,
@@ -193,11 +268,7 @@ impl Printer<'_> {
         name: &str,
         reference: &Reference,
     ) -> std::fmt::Result {
-        let policy = match reference.policy {
-            Policy::Running => "running maximum",
-            Policy::First => "maximum of the first tile, raised by the guard",
-            Policy::Lazy => "maximum, raised in steps",
-        };
+        let policy = policy_text(reference.policy);
         writeln!(out, "    reference {}: {policy}", self.indexed(name, &reference.dims))?;
         let form = self.formula.text(reference.form);
         writeln!(out, "      of      x{} = {form}", name.trim_start_matches('g'))?;

@@ -3,7 +3,8 @@
 //! A sum whose body is a product, with nested sums and definitions of sums flattened, is a factor graph. The best binary
 //! tree is found by dynamic programming over subsets of factors; a step costs the product of the extents of the ranks
 //! that it joins, if it sums one of them. The tree is adopted if it saves at least 5 % at the nominal extents. What does
-//! not depend on a rank is then computed outside of it: hoisting needs no rule of its own.
+//! not depend on a rank is then computed outside of it: hoisting needs no rule of its own. A nested definition that others
+//! use as well is computed for them anyway, so that its sums save nothing here (the scores of a normaliser).
 //!
 //! Identity: `sum_r a (sum_s b c) = sum_s c (sum_r a b)` for `c` free of `r`. It changes the order of summation and which
 //! intermediate values exist (floating point: reassociates). A factor that may be infinite or no number (a quotient, a

@@ -73,6 +73,8 @@ pub(crate) struct Node {
     pub(crate) stream: Vec<VarId>,
     /// Local reduced variables.
     pub(crate) inner: Vec<VarId>,
+    /// Conditions on `params` alone under which the value exists: nobody reads it elsewhere.
+    pub(crate) rows: Vec<ExprId>,
     pub(crate) conds: Vec<ExprId>,
     pub(crate) body: ExprId,
     /// Sweep number (`0` until planned).

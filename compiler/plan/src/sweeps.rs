@@ -123,6 +123,9 @@ impl State {
             }
         }
         self.nodes[index].phase = phase;
+        // What a test reads is finished: it folds (F4), so that a test of a weight and the weight read the same row factor.
+        let conds = node.conds.iter();
+        self.nodes[index].conds = conds.map(|c| self.fold_finished(*c, &BTreeSet::new())).collect();
         for sweep in first..=last.max(first) {
             let late: BTreeSet<LeafId> = in_body
                 .iter()

@@ -65,3 +65,16 @@ fn catalogue() {
         });
     });
 }
+
+/// `p = (cp, ip)` whose last block reaches beyond P: rows there do not exist, and nothing is read for them.
+#[test]
+fn rows_beyond_the_end_of_a_composite_do_not_exist() {
+    let landmark = include_str!("../../../dsl-examples/landmark.ein");
+    let text = landmark.replace("ip = 64", "ip = 4").replace("e = 64", "e = 2");
+    let cascade = cascade(&text).expect("a cascade");
+    let plan = plan(&cascade, &PlanOptions::default()).expect("a plan");
+    assert_eq!(plan.kernels.len(), 1);
+    assert_eq!(plan.kernels[0].domain.len(), 1, "{}", einloom_plan::print::print(&plan));
+    let error = check::worst(&plan, &cascade);
+    assert!(error < 1e-11, "error {error}");
+}

@@ -37,6 +37,12 @@ fn one_sweep(rest: &str) {
 }
 
 #[test]
+fn s0_nothing_late_or_nothing_streamed() {
+    one_sweep("out Y[p,f] = sum[m](X[p,m] * V[m,f])");
+    one_sweep("out Y[p] = sum[m](mu[p] * r[p] where lab[m] == 1)");
+}
+
+#[test]
 fn s1_products_and_sums() {
     one_sweep("out Y[p] = sum[m]((X[p,m] - mu[p]) * (V[m,0] + r[p]))");
 }
@@ -101,12 +107,75 @@ fn s11_relu_of_a_scaled_value() {
     one_sweep("out Y[p,f] = sum[m](max2(r[p] * X[p,m], 0.) * V[m,f])");
 }
 
+/// `e^(800)` overflows and `e^(-800)` vanishes: only what cancels as a form may be left to be exponentiated.
+#[test]
+fn f1_scales_cancel_as_forms() {
+    let rest = "T[p,m] = 400. * X[p,m]
+A[p] = max[m](T[p,m])
+B[p] = sum[m](exp(T[p,m] - A[p]))
+out Y[p,f] = sum[m](exp(T[p,m] - A[p]) / B[p] * V[m,f])
+out L2[p] = log(B[p]) + A[p]
+out Z[p] = sum[m](exp(2. * (T[p,m] - A[p])) / B[p] ^ 2.)";
+    one_sweep(rest);
+    let sign = rest.replace("400.", "-400.");
+    one_sweep(&sign);
+}
+
 #[test]
 fn f2_scales_meet_in_the_finish() {
     one_sweep(
         "E[p] = sum[m](exp(2. * V[m,0]))
 out Y[p] = log(sum[m](exp(S[p,m])) + E[p] + 3.)",
     );
+}
+
+#[test]
+fn f3_a_carry_that_nobody_reads_is_dropped() {
+    let plan = planned(
+        "out Y[p,f] = sum[m](exp(S[p,m] - Mx[p]) / D[p] * V[m,f])",
+        &PlanOptions::default(),
+    );
+    let carries: Vec<_> = plan.kernels[0].sweeps[0]
+        .carries
+        .iter()
+        .map(|c| c.name.as_str())
+        .collect();
+    assert_eq!(carries.len(), 2, "{carries:?}");
+    let dead: Vec<&str> = (plan.why.iter())
+        .filter(|e| e.kind == EventKind::Dead)
+        .map(|e| e.text.as_str())
+        .collect();
+    assert!(
+        dead.iter().any(|text| text.starts_with("Mx: no finish reads it")),
+        "{dead:?}"
+    );
+}
+
+/// A finished row factor joins the exponent of the second sweep, whose weights are then at most 1.
+#[test]
+fn f4_finished_factors_fold_into_the_exponent() {
+    let plan = planned(
+        "out Y[p,f] = sum[m](tanh(exp(S[p,m] - Mx[p]) / D[p]) * V[m,f])",
+        &PlanOptions::default(),
+    );
+    let sweeps = &plan.kernels[0].sweeps;
+    assert_eq!((plan.kernels.len(), sweeps.len()), (1, 2));
+    assert!(sweeps[1].references.is_empty());
+    assert!(sweeps[1].carries.iter().all(|c| c.weight.is_none()));
+}
+
+#[test]
+fn n1_bounded_exponents_need_no_reference() {
+    let bounded = planned(
+        "out Y[p,f] = sum[m](exp(20. * tanh(X[p,m])) * V[m,f])",
+        &PlanOptions::default(),
+    );
+    assert!(bounded.kernels[0].sweeps[0].references.is_empty());
+    let wide = planned(
+        "out Y[p,f] = sum[m](exp(90. * tanh(X[p,m])) * V[m,f]) / sum[m](exp(90. * tanh(X[p,m])))",
+        &PlanOptions::default(),
+    );
+    assert_eq!(wide.kernels[0].sweeps[0].references.len(), 1);
 }
 
 #[test]
@@ -127,6 +196,15 @@ fn n3_finished_weights_need_no_reference() {
     assert_eq!(plan.kernels.len(), 2);
     assert!(plan.kernels[1].sweeps[0].references.is_empty());
     assert_eq!(plan.crossings.len(), 1);
+}
+
+/// Powers about a mean are taken about one of the row's own values first: a mean of 1e5 costs no digits.
+#[test]
+fn n4_moments_are_anchored() {
+    let rest = "W[p,m] = X[p,m] * 0.1 + 100000.
+nu[p] = sum[m](W[p,m]) / real(M)
+out Y[p] = sum[m]((W[p,m] - nu[p]) ^ 2.)";
+    one_sweep(rest);
 }
 
 #[test]

@@ -81,6 +81,16 @@ pub const CONSTRAINTS: &[Constraint] = &[
         holds: |v, _| v[0] <= v[1],
     },
     Constraint {
+        name: "turns are of several warpgroups, and take overlap",
+        over: &["turns", "overlap", "warps"],
+        holds: |v, _| v[0] == 0 || (v[1] == 1 && v[2] > 4),
+    },
+    Constraint {
+        name: "one pipeline over grid points takes overlap and persistent blocks",
+        over: &["flat", "overlap", "persistent"],
+        holds: |v, _| v[0] <= v[1].min(v[2]),
+    },
+    Constraint {
         name: "a reference of the first tile takes overlap",
         over: &["first", "overlap"],
         holds: |v, _| v[0] <= v[1],

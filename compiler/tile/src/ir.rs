@@ -94,7 +94,8 @@ pub struct Tensor {
     pub rank: usize,
     /// The last dimension has stride 1.
     pub contiguous: bool,
-    /// Guaranteed alignment in bytes of the base and of every stride (16 allows 16-byte copies).
+    /// Guaranteed alignment in bytes of the base and of every stride but that of a contiguous dimension (16 allows 16-byte copies). What launches
+    /// must fulfil: programs that were lowered demand no more than an element where they move one element at a time.
     pub align: u32,
     pub writable: bool,
 }
@@ -202,6 +203,8 @@ pub enum Math {
     Exp2Fast,
     /// `1 / x`, relative error about 2^-23 (the fast path of divisions).
     ReciprocalFast,
+    /// `tanh x`, relative error 2^-11.
+    TanhFast,
     /// `[condition, then, otherwise]`.
     Select,
 }
@@ -344,6 +347,10 @@ pub enum Stmt {
     },
     /// Waits until at most the `n` newest matrix dots are pending (specialised programs).
     DotWait(u32),
+    /// The warpgroups of consumers take turns, in order and round and round: waits for this one's turn (specialised programs). Values do not depend on it.
+    Take,
+    /// Ends this warpgroup's turn. `Take` and `Pass` alternate on every path, and a path begins with `Take`.
+    Pass,
 }
 
 /// One grid dimension; block index = row-major position over `grid`, launched as one linear grid.

@@ -14,4 +14,5 @@ mod pressure;
 pub mod print;
 pub mod roles;
 pub mod schedule;
+pub mod trips;
 pub mod verify;

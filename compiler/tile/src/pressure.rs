@@ -4,8 +4,9 @@
 //! of vectors alone; bools live in predicates that are formed beside their use. The operands of an elementwise operation make room for its result element by element. What a
 //! target needs besides (addresses, fragments of shared operands) is the caller's margin.
 
-use crate::ir::{Elem, Ix, LoopValue, Op, Stmt, TileProgram, Type, ValueId};
+use crate::ir::{Elem, Ix, LoopValue, Op, Roles, Stmt, TileProgram, Type, ValueId};
 use crate::lower::arguments;
+use crate::trips::Trips;
 use std::collections::BTreeSet;
 
 /// Registers of a lane for a value of this type.
@@ -30,13 +31,24 @@ struct Pressure {
     /// Cost of each value; 0 for what is formed where it is used.
     costs: Vec<u64>,
     peak: u64,
+    trips: Trips,
 }
 
 /// The estimate for a whole program.
 pub(crate) fn estimate(program: &TileProgram) -> u64 {
     let mut costs: Vec<u64> = program.values.iter().map(|&ty| cost(program, ty)).collect();
+    if program.roles != Roles::Uniform {
+        // What warps agree on lives in uniform registers.
+        let scalar = |ty: &Type| ty.rows.is_none() && ty.cols.is_none();
+        let scalars = program.values.iter().zip(&mut costs).filter(|(ty, _)| scalar(ty));
+        scalars.for_each(|(_, cost)| *cost = 0);
+    }
     free_values(program, &program.body, &mut costs);
-    let mut pressure = Pressure { costs, peak: 0 };
+    let mut pressure = Pressure {
+        costs,
+        peak: 0,
+        trips: Trips::of(program),
+    };
     let mut live = BTreeSet::new();
     pressure.block(&program.body, &mut live);
     pressure.peak
@@ -113,7 +125,7 @@ impl Pressure {
                 }
                 // Bookkeeping of rings lives in uniform registers.
                 Stmt::Fill { .. } | Stmt::Await { .. } | Stmt::Release { .. } => {}
-                Stmt::Commit | Stmt::Wait(_) | Stmt::Barrier | Stmt::DotWait(_) => {}
+                Stmt::Commit | Stmt::Wait(_) | Stmt::Barrier | Stmt::DotWait(_) | Stmt::Take | Stmt::Pass => {}
             }
             self.note(live);
         }
@@ -122,6 +134,16 @@ impl Pressure {
     fn for_loop(&mut self, carried: &[LoopValue], body: &[Stmt], bounds: [ValueId; 2], live: &mut BTreeSet<ValueId>) {
         for c in carried {
             live.remove(&c.result);
+        }
+        if self.trips.at_most_one(bounds[0], bounds[1]) {
+            live.extend(carried.iter().map(|c| c.next));
+            self.block(body, live);
+            carried.iter().for_each(|c| {
+                live.remove(&c.param);
+            });
+            live.extend(carried.iter().map(|c| c.init));
+            live.extend(bounds);
+            return;
         }
         let outside: BTreeSet<ValueId> = live.clone();
         // Whatever the body reads from outside is needed until its last iteration ends.
@@ -191,7 +213,7 @@ fn reads_of(stmts: &[Stmt], reads: &mut BTreeSet<ValueId>) {
                     .for_each(|i| ix_values(i, reads));
             }
             Stmt::Fill { .. } | Stmt::Await { .. } | Stmt::Release { .. } => {}
-            Stmt::Commit | Stmt::Wait(_) | Stmt::Barrier | Stmt::DotWait(_) => {}
+            Stmt::Commit | Stmt::Wait(_) | Stmt::Barrier | Stmt::DotWait(_) | Stmt::Take | Stmt::Pass => {}
         }
     }
 }

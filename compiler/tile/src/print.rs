@@ -202,6 +202,8 @@ impl Printer<'_> {
             Stmt::Await { buffer, count } => writeln!(out, "{pad}await b{} #v{}", buffer.0, count.0),
             Stmt::Release { buffer, count } => writeln!(out, "{pad}release b{} #v{}", buffer.0, count.0),
             Stmt::DotWait(n) => writeln!(out, "{pad}wait for dots but {n}"),
+            Stmt::Take => writeln!(out, "{pad}take the turn"),
+            Stmt::Pass => writeln!(out, "{pad}pass the turn"),
         };
     }
 

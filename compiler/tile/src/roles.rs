@@ -3,8 +3,8 @@
 //! The producer keeps every [`Stmt::Fill`] with the loops, conditions and scalars that these need; the consumers keep everything
 //! else. Neither needs a result of the other but through rings, so each slice by itself is a complete program of its threads.
 
-use crate::ir::{Stmt, TileProgram};
-use crate::lower::dead;
+use crate::ir::{Op, Operand, Stmt, TileProgram, ValueId};
+use crate::lower::{arguments, dead};
 
 /// Who executes a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,4 +51,21 @@ fn keep(body: &[Stmt], role: Role) -> Vec<Stmt> {
         }
     }
     kept
+}
+
+/// Values that a statement without a body reads, other than as the accumulator of a dot: pending results among them must be complete.
+pub(crate) fn needs_complete(stmt: &Stmt) -> Vec<ValueId> {
+    match stmt {
+        Stmt::Let(_, Op::Dot { left, right, .. }) => [left, right]
+            .into_iter()
+            .filter_map(|o| match o {
+                Operand::Register(v) => Some(*v),
+                Operand::Shared(..) => None,
+            })
+            .collect(),
+        Stmt::Let(_, op) => arguments(op),
+        Stmt::Store { index, value, mask, .. } => index.iter().copied().chain([*value]).chain(*mask).collect(),
+        Stmt::StoreShared { value, .. } => vec![*value],
+        _ => Vec::new(),
+    }
 }

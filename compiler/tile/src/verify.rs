@@ -200,6 +200,7 @@ impl Verifier<'_> {
                 "groups of copies in a specialised program".into()
             }),
             Stmt::DotWait(_) => self.specialised("a wait for dots"),
+            Stmt::Take | Stmt::Pass => self.specialised("a turn"),
             Stmt::Barrier => Ok(()),
         }
     }
@@ -441,7 +442,7 @@ impl Verifier<'_> {
     fn math(&self, ty: Type, math: Math, args: &[ValueId]) -> Res {
         let arity = match math {
             Math::Fma | Math::Select => 3,
-            Math::Exp2Fast | Math::ReciprocalFast => 1,
+            Math::Exp2Fast | Math::ReciprocalFast | Math::TanhFast => 1,
             Math::Map(_) => args.len(),
         };
         ensure(args.len() == arity && !args.is_empty(), || {

@@ -61,4 +61,8 @@ examples! {
     window_sinks "window-sinks.ein" 21,
     dilated "dilated.ein" 21,
     softcap "softcap.ein" 21,
+    qk_norm "qk-norm.ein" 21,
+    gated "gated.ein" 21,
+    forgetting "forgetting.ein" 21,
+    differential "differential.ein" 21,
 }

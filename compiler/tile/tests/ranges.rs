@@ -25,6 +25,7 @@ fn specialised(stages: u32, overlap: bool, persistent: bool, first_reference: bo
             persistent,
             first_reference,
             ahead: persistent,
+            ..Specialised::default()
         }),
         ..common::schedule(64, 16, 4, stages)
     }
@@ -70,18 +71,7 @@ fn run(text: &str, wanted_forms: usize) {
     let plan = planned(text);
     let forms = forms(&plan);
     assert_eq!(forms.len(), wanted_forms, "{text}");
-    let windows = [
-        (0, 0),
-        (0, 5),
-        (7, 0),
-        (7, 4),
-        (40, 33),
-        (200, 3),
-        (20, 500),
-        (1, 16),
-        (33, 64),
-        (-3, -9),
-    ];
+    let windows = [(0, 0), (0, 5), (7, 4), (40, 33), (20, 500), (33, 64), (-3, -9)];
     for (&(w, sinks), (p, m)) in windows.iter().zip([(70, 79), (66, 40), (1, 40)].into_iter().cycle()) {
         let symbols: Vec<i64> = (plan.cascade.symbols.iter())
             .map(|s| match s.name.as_str() {
@@ -170,15 +160,8 @@ fn documents_of(dtype: &str, wanted_forms: usize, promises: &str, cond: &str, se
         assert_eq!(print(&kernels[0].program).contains("// search"), searched);
     }
     // lengths of documents, the last one repeated
-    for lengths in [
-        vec![1000],
-        vec![1],
-        vec![64],
-        vec![3, 40, 1, 1, 70, 13],
-        vec![16, 16, 32],
-        vec![100, 2],
-    ] {
-        for tokens in [1, 100] {
+    for lengths in [vec![1000], vec![3, 40, 1, 1, 20, 13], vec![16, 16, 32]] {
+        for tokens in [1, 70] {
             let mut inputs = inputs(&plan, &[2, 1, tokens], &[], &|_| 1, tokens as u64);
             let ids = ids(&lengths, tokens as usize);
             // the second batch entry begins inside of a document, with a negative number
@@ -216,8 +199,8 @@ fn sorted_documents_are_searched() {
 
 #[test]
 fn sorted_documents_in_both_directions_are_searched() {
-    documents(SORTED, "doc == doc[b,m]", true);
-    documents(SORTED, "doc <= doc[b,m] + 2 and doc[b,m] < doc + 4", true);
+    documents_of("bf16", 5, SORTED, "doc == doc[b,m]", true);
+    documents_of("f32", 2, SORTED, "doc <= doc[b,m] + 2 and doc[b,m] < doc + 4", true);
 }
 
 #[test]
@@ -261,5 +244,7 @@ fn a_gap_is_not_visited() {
     let kernel = lower_unchecked(&plan, 0, &specialised(2, true, false, true), &shape).expect("a specialised form");
     let text = print(&kernel.program);
     let loops: Vec<&str> = text.lines().filter(|l| l.trim_start().starts_with("for ")).collect();
-    assert_eq!(loops.len(), 4, "{loops:?}");
+    // The first tile without tests and with them, one loop over all tested tiles, one over the others, the last dots.
+    let first = loops.iter().filter(|l| l.ends_with("// first0")).count();
+    assert_eq!((loops.len(), first), (5, 2), "{loops:?}");
 }

@@ -33,16 +33,22 @@ fn run(text: &str, tokens: i64) -> (usize, usize) {
     let inputs = inputs(&plan, &extents(&plan, tokens), &scalars(&plan), &|_| 2, 31);
     let shape = ShapeClass::aligned(&plan, 16);
     let (mut specialised, mut deferred) = (0, 0);
-    for (stages, overlap, persistent) in [(2, false, true), (3, true, false)] {
-        let wanted = schedule(
-            stages,
-            Some(Specialised {
-                overlap,
-                persistent,
-                first_reference: overlap,
-                ahead: persistent,
-            }),
-        );
+    for (stages, overlap, persistent) in [(2, false, true), (3, true, false), (2, true, true)] {
+        let flat = overlap && persistent;
+        let ways = Specialised {
+            overlap,
+            persistent,
+            first_reference: overlap,
+            ahead: persistent,
+            flat,
+            turns: flat,
+        };
+        // Turns are of several warpgroups.
+        let wanted = Schedule {
+            rows: if flat { 128 } else { 64 },
+            warps: if flat { 8 } else { 4 },
+            ..schedule(stages, Some(ways))
+        };
         let kernels: Vec<_> = (0..plan.kernels.len())
             .map(|k| match lower_unchecked(&plan, k, &wanted, &shape) {
                 Err(LowerError::Schedule(why)) => {
@@ -58,6 +64,12 @@ fn run(text: &str, tokens: i64) -> (usize, usize) {
         let count = |f: &dyn Fn(&einloom_tile::lowered::LoweredKernel) -> bool| kernels.iter().filter(|k| f(k)).count();
         specialised = count(&|k| k.program.roles != Roles::Uniform);
         deferred = deferred.max(count(&|k| print(&k.program).contains("last dots")));
+        if flat {
+            let texts = kernels.iter().map(|k| print(&k.program));
+            for text in texts.filter(|t| t.contains("last dots")) {
+                assert!(text.contains("// end") && text.contains("take the turn"), "{text}");
+            }
+        }
         compare(&plan, &inputs, &wanted, &kernels);
     }
     (specialised, deferred)
@@ -110,6 +122,7 @@ fn missing_waits_are_found() {
         persistent: true,
         first_reference: false,
         ahead: true,
+        ..Specialised::default()
     });
     let good = lower_unchecked(&plan, 0, &schedule(2, overlapped), &shape).expect("a specialised form");
     let drops: [fn(&Stmt) -> bool; 3] = [
@@ -163,6 +176,7 @@ fn guards_raise_references() {
                 persistent: false,
                 first_reference: true,
                 ahead: false,
+                ..Specialised::default()
             }),
         );
         let shape = ShapeClass::aligned(&plan, 16);

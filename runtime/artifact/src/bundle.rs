@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ArtifactError;
-use crate::file::{KernelArtifact, MAX_MANIFEST_BYTES};
+use crate::file::{KernelArtifact, MAX_MANIFEST_BYTES, parse_header};
 use crate::target::Target;
 
 const MAGIC: &str = "einloom-bundle";
@@ -144,7 +144,7 @@ impl Bundle {
         let end = bytes.iter().take(MAX_HEADER_BYTES).position(|b| *b == b'\n');
         let end = end.ok_or_else(|| bad("its first line does not end"))?;
         let header = std::str::from_utf8(&bytes[..end]).map_err(|_| bad("its first line is not UTF-8"))?;
-        let (length, hash) = parse_header(header)?;
+        let ([length], hash) = parse_header(header, MAGIC, BUNDLE_VERSION)?;
         let hash = hash.to_owned();
         if length > MAX_MANIFEST_BYTES as u64 {
             return Err(ArtifactError::TooLong {
@@ -222,31 +222,6 @@ impl Bundle {
         } else {
             Err(ArtifactError::Container(format!("its {what} does not match its hash")))
         }
-    }
-}
-
-/// The length of the index, and its hash.
-fn parse_header(header: &str) -> Result<(u64, &str), ArtifactError> {
-    let bad = || ArtifactError::Container(format!("its first line reads `{header}`"));
-    let number = |word: &str| {
-        word.parse::<u64>()
-            .ok()
-            .filter(|_| word.bytes().all(|b| b.is_ascii_digit()))
-    };
-    let mut words = header.split(' ');
-    if words.next() != Some(MAGIC) {
-        return Err(bad());
-    }
-    let version = words.next().and_then(number).ok_or_else(bad)?;
-    if version != u64::from(BUNDLE_VERSION) {
-        return Err(ArtifactError::FormatVersion {
-            found: version,
-            supported: BUNDLE_VERSION,
-        });
-    }
-    match (words.next().and_then(number), words.next(), words.next()) {
-        (Some(length), Some(hash), None) => Ok((length, hash)),
-        _ => Err(bad()),
     }
 }
 

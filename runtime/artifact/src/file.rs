@@ -1,7 +1,7 @@
 //! The kernel file `<name>.einmod`: text that can be read, searched and compared.
 //!
 //! ```text
-//! einloom-kernel 1 <bytes of manifest> <bytes of PTX> <blake3 of all that follows>\n
+//! einloom-kernel 2 <bytes of manifest> <bytes of PTX> <blake3 of all that follows>\n
 //! <manifest, JSON>\n
 //! <PTX>
 //! ```
@@ -49,7 +49,7 @@ impl KernelArtifact {
     /// Reads a kernel file.
     pub fn from_bytes(bytes: &[u8]) -> Result<KernelArtifact, ArtifactError> {
         let (header, body) = split_header(bytes)?;
-        let (manifest_len, ptx_len, hash) = parse_header(header)?;
+        let ([manifest_len, ptx_len], hash) = parse_header(header, MAGIC, FORMAT_VERSION)?;
         limit("manifest", manifest_len, MAX_MANIFEST_BYTES)?;
         limit("PTX", ptx_len, MAX_PTX_BYTES)?;
         let expected = manifest_len + 1 + ptx_len;
@@ -134,32 +134,38 @@ fn split_header(bytes: &[u8]) -> Result<(&str, &[u8]), ArtifactError> {
     Ok((header, rest.get(1..).unwrap_or_default()))
 }
 
-/// The lengths of manifest and PTX, and the hash.
-fn parse_header(header: &str) -> Result<(u64, u64, &str), ArtifactError> {
+/// A number of a header: digits alone.
+fn plain_number(word: &str) -> Option<u64> {
+    word.parse().ok().filter(|_| word.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// The `N` lengths and the hash of a header `magic version length .. hash`.
+///
+/// # Errors
+/// Another version, or a line of another form.
+pub(crate) fn parse_header<'h, const N: usize>(
+    header: &'h str,
+    magic: &str,
+    supported: u32,
+) -> Result<([u64; N], &'h str), ArtifactError> {
     let bad = || ArtifactError::Container(format!("its first line reads `{header}`"));
-    let number = |word: &str| {
-        word.parse::<u64>()
-            .ok()
-            .filter(|_| word.bytes().all(|b| b.is_ascii_digit()))
-    };
     let mut words = header.split(' ');
-    if words.next() != Some(MAGIC) {
+    if words.next() != Some(magic) {
         return Err(bad());
     }
-    let version = words.next().and_then(number).ok_or_else(bad)?;
-    if version != u64::from(FORMAT_VERSION) {
+    let version = words.next().and_then(plain_number).ok_or_else(bad)?;
+    if version != u64::from(supported) {
         return Err(ArtifactError::FormatVersion {
             found: version,
-            supported: FORMAT_VERSION,
+            supported,
         });
     }
-    match (
-        words.next().and_then(number),
-        words.next().and_then(number),
-        words.next(),
-        words.next(),
-    ) {
-        (Some(manifest), Some(ptx), Some(hash), None) => Ok((manifest, ptx, hash)),
+    let mut lengths = [0; N];
+    for length in &mut lengths {
+        *length = words.next().and_then(plain_number).ok_or_else(bad)?;
+    }
+    match (words.next(), words.next()) {
+        (Some(hash), None) => Ok((lengths, hash)),
         _ => Err(bad()),
     }
 }

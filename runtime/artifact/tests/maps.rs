@@ -97,10 +97,7 @@ fn empty_tensors_are_described_by_one_zero() {
     let maps = &plan.launches[0].maps;
     for map in &maps[1..] {
         assert_eq!(map.base(plan.zeros), Some(Place::Workspace(before)));
-        assert_eq!(
-            (&map.extents()[..], &map.strides()[..]),
-            (&[1, 1, 1, 1][..], &[16, 16, 16][..])
-        );
+        assert_eq!((map.extents(), map.strides()), (&[1, 1, 1, 1][..], &[16, 16, 16][..]));
         assert_eq!(map.box_extents(), [64, 128, 1, 1]);
     }
     assert_eq!(maps[0].base(plan.zeros), Some(Place::Address(1 << 32)));

@@ -56,8 +56,8 @@ pub struct Query<'a> {
     pub spec: &'a str,
     /// See [`Key::target`].
     pub target: &'a str,
-    /// See [`Key::compiler`].
-    pub compiler: &'a str,
+    /// See [`Key::compiler`]. Without, results of any version are found: they hold only for the code of [`Winner::code`].
+    pub compiler: Option<&'a str>,
     /// The class of the launches to come; the nearest tuned one within [`Class::REACH`] is taken.
     pub class: &'a Class,
     /// Name and driver of the device where the code will run. Without: the only device of the target in the database, by its newest
@@ -225,9 +225,11 @@ impl Database {
         let other =
             |what: &'static str| move |names: Vec<String>| format!("tuned for {what} {} only", names.join(", "));
         narrow(&|k| k.target == query.target, &other("target"), &|k| k.target.clone())?;
-        narrow(&|k| k.compiler == query.compiler, &other("einloom"), &|k| {
-            k.compiler.clone()
-        })?;
+        narrow(
+            &|k| query.compiler.is_none_or(|c| k.compiler == c),
+            &other("einloom"),
+            &|k| k.compiler.clone(),
+        )?;
         if let Some((device, driver)) = query.device {
             narrow(&|k| k.device == device, &other("device"), &|k| k.device.clone())?;
             narrow(&|k| k.driver == driver, &other("driver"), &|k| k.driver.to_string())?;

@@ -9,7 +9,6 @@
 //! | [`key`] | for what a measurement holds: spec, target, device, driver, compiler, shape class |
 //! | [`record`] | one line of the database |
 //! | [`database`] | reading folders of `*.jsonl`, appending safely beside other writers, looking up winners |
-//! | [`space`] | finite domains and constraints: which schedules are worth lowering |
 //! | [`search`] | screening in the order of the model, local moves, a race with elimination |
 //! | [`worker`] | worker processes that speak one JSON line a request |
 //! | [`lock`] | one measurement at a time on a device |
@@ -23,7 +22,7 @@
 //! let database = Database::open("tuned".as_ref()); // a missing folder is an empty database
 //! for problem in database.problems() { eprintln!("{problem}"); }
 //! let query = Query {
-//!     spec: "hash of the specialisation", target: "sm_90a", compiler: "0.1.0",
+//!     spec: "hash of the specialisation", target: "sm_90a", compiler: Some("0.1.0"),
 //!     class: &Class::new(16, [("P", 4096), ("M", 4096)]), device: None,
 //! };
 //! match database.find(&query) {

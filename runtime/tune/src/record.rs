@@ -76,6 +76,9 @@ pub struct Measurement {
     /// What the machine model expected, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predicted: Option<f64>,
+    /// What the prediction is made of: microseconds that each resource is busy, registers, waves; names are the compiler's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, f64>,
     /// How it ended.
     pub status: Status,
     /// Its time, if it has one.
@@ -100,6 +103,9 @@ pub struct Winner {
     pub shape: BTreeMap<String, i64>,
     /// One schedule for each kernel, in the plan's order.
     pub schedules: Vec<String>,
+    /// Fingerprint of the code that was measured; what generates the same code may use it, whatever its version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     /// Their time.
     pub us: Time,
     /// The default schedules.

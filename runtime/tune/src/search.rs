@@ -1,17 +1,19 @@
 //! The search: screening in the order of the machine model, local moves around the best, and a race with elimination.
 //!
 //! 1. **Screening.** The default and then the candidates that the model likes best are compiled ahead (by worker processes, while
-//!    others are measured) and timed briefly. A candidate that is clearly slower is cut off after a few launches.
-//! 2. **Local search.** Neighbours of the best are tried, as long as that improves.
+//!    others are measured) and timed briefly. A share of them, [`Options::explore`], is taken from an order that soon has one of every kind
+//!    instead: what the model misjudges as a whole is seen too. A candidate that is clearly slower is cut off after a few launches.
+//! 2. **Local search.** Neighbours of the best are tried, as long as that improves; then more of the screening's, and so on in turn
+//!    until the budget is spent but for the race, or nothing is left.
 //! 3. **Race.** The fastest few and the default are timed at length, round after round in random order, since clocks follow what ran before;
 //!    who falls behind is eliminated. The median over rounds decides.
 //! 4. **Verdict.** In the order of the race, candidates are compared with the oracle; the first correct one that beats the default by
 //!    [`Options::margin`] wins, else the default does.
 //!
 //! Whatever fails is a result like any other: it is reported with its reason and never tried again. The search ends in time for the
-//! race; [`Lab::elapsed`] is its only clock.
+//! race; [`Lab::elapsed`] is its only clock. With [`Options::candidates`] alone the search depends on no clock.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use rand::SeedableRng;
@@ -67,6 +69,12 @@ pub trait Space {
     fn default(&self) -> Candidate;
     /// All candidates in the order of the model, fastest first, each with its predicted microseconds.
     fn ranked(&self) -> &[(Candidate, f64)];
+    /// All candidates that are worth a try in an order that soon has one of every kind; equal for equal seeds.
+    fn diverse(&self, seed: u64) -> Vec<Candidate> {
+        let mut all: Vec<Candidate> = self.ranked().iter().map(|(c, _)| c.clone()).collect();
+        all.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+        all
+    }
     /// Candidates near one, nearest first.
     fn neighbours(&self, of: &Candidate) -> Vec<Candidate>;
     /// The model's microseconds.
@@ -77,10 +85,14 @@ pub trait Space {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// When the search should end.
-    pub budget: Duration,
+    pub budget: Option<Duration>,
+    /// How many candidates are tried at most before the race, earlier sessions left out.
+    pub candidates: Option<usize>,
+    /// Share of the screening that goes by [`Space::diverse`] instead of the model's order, 0 to 1.
+    pub explore: f64,
     /// Seed of the order within a round.
     pub seed: u64,
-    /// Most candidates of the screening.
+    /// Most candidates of the screening before the first local search.
     pub screen: usize,
     /// Candidates in the race besides the default.
     pub finalists: usize,
@@ -93,7 +105,9 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options {
-            budget: Duration::from_secs(60),
+            budget: Some(Duration::from_secs(60)),
+            candidates: None,
+            explore: 0.25,
             seed: 0,
             screen: 256,
             finalists: 5,
@@ -175,13 +189,19 @@ pub fn search<L: Lab>(
         waiting: BTreeMap::new(),
         built: BTreeMap::new(),
         next: 0,
+        tried: 0,
     };
     search.run()
 }
 
-/// Shares of the budget after which the screening and the local search end.
-const SCREEN_END: f64 = 0.45;
-const LOCAL_END: f64 = 0.72;
+/// Share of the time before the race after which the first local search begins.
+const SCREEN_SHARE: f64 = 0.6;
+
+/// Most of the budget that is kept for the race.
+const RACE_SHARE: f64 = 0.3;
+
+/// How many more candidates are screened between two local searches.
+const MORE: usize = 24;
 
 /// A candidate slower than the best by this factor is cut off.
 const CUT: f64 = 1.3;
@@ -207,6 +227,8 @@ struct Search<'a, L: Lab> {
     waiting: BTreeMap<usize, Candidate>,
     built: BTreeMap<Candidate, L::Built>,
     next: usize,
+    /// Candidates that this search has tried.
+    tried: usize,
 }
 
 /// One contender of the race.
@@ -237,17 +259,18 @@ impl<L: Lab> Search<'_, L> {
     fn run(&mut self) -> Outcome {
         (self.on)(Event::Stage("screening"));
         let default = self.space.default();
-        let mut queue: VecDeque<Candidate> = VecDeque::from([default.clone()]);
-        queue.extend(
-            self.space
-                .ranked()
-                .iter()
-                .take(self.options.screen)
-                .map(|(c, _)| c.clone()),
-        );
-        self.try_all(queue, SCREEN_END);
+        let mut queue = self.screening(&default);
+        let rest = queue.split_off(queue.len().min(self.options.screen + 1));
+        self.try_all(queue, SCREEN_SHARE);
         (self.on)(Event::Stage("local search"));
         self.local_search();
+        let mut rest: VecDeque<Candidate> = rest.into_iter().filter(|c| !self.known.contains_key(c)).collect();
+        while !self.spent(1.0) && !rest.is_empty() {
+            let more = rest.split_off(rest.len().min(MORE));
+            self.try_all(std::mem::replace(&mut rest, more), 1.0);
+            self.local_search();
+            rest.retain(|c| !self.known.contains_key(c));
+        }
         (self.on)(Event::Stage("race"));
         let contenders = self.race(&default);
         if (self.stopped)() {
@@ -258,8 +281,53 @@ impl<L: Lab> Search<'_, L> {
         self.verdict(contenders, &default)
     }
 
+    /// The default, then the model's order with one of the diverse order in between as often as the options ask.
+    fn screening(&self, default: &Candidate) -> VecDeque<Candidate> {
+        let mut liked = self.space.ranked().iter().map(|(c, _)| c.clone());
+        let mut other = self.space.diverse(self.options.seed).into_iter();
+        let explore = self.options.explore.clamp(0.0, 1.0);
+        let mut queue = VecDeque::from([default.clone()]);
+        let mut seen = BTreeSet::from([default.clone()]);
+        let mut due = 0.0;
+        loop {
+            due += explore;
+            let turn = due >= 1.0;
+            let (first, second): (&mut dyn Iterator<Item = Candidate>, &mut dyn Iterator<Item = Candidate>) = if turn {
+                (&mut other, &mut liked)
+            } else {
+                (&mut liked, &mut other)
+            };
+            // By way of a second reference: `find` is none of a trait object's own methods.
+            let mut fresh = |mut from: &mut dyn Iterator<Item = Candidate>| {
+                Iterator::find(&mut from, |one| seen.insert(one.clone()))
+            };
+            let Some(next) = fresh(first).or_else(|| fresh(second)) else {
+                return queue;
+            };
+            due -= f64::from(u8::from(turn));
+            queue.push_back(next);
+        }
+    }
+
+    /// How long the race may take.
+    fn race_time(&self) -> Duration {
+        let rounds = self.options.rounds * (self.options.finalists + 1);
+        let whole = Duration::from_secs_f64(rounds as f64 * (LONG.0 + LONG.1) / 1e3);
+        self.options
+            .budget
+            .map_or(whole, |budget| whole.min(budget.mul_f64(RACE_SHARE)))
+    }
+
+    /// Whether a share of what is there before the race is spent.
     fn spent(&self, share: f64) -> bool {
-        (self.stopped)() || self.lab.elapsed() >= self.options.budget.mul_f64(share)
+        let time = |budget: Duration| self.lab.elapsed() >= (budget - self.race_time()).mul_f64(share);
+        let count = |most: usize| self.tried as f64 >= most as f64 * share;
+        (self.stopped)() || self.options.budget.is_some_and(time) || self.options.candidates.is_some_and(count)
+    }
+
+    /// Whether time is up altogether.
+    fn over(&self) -> bool {
+        (self.stopped)() || self.options.budget.is_some_and(|budget| self.lab.elapsed() >= budget)
     }
 
     /// The fastest time so far.
@@ -274,6 +342,10 @@ impl<L: Lab> Search<'_, L> {
         loop {
             while self.waiting.len() < ahead
                 && !self.spent(until)
+                && self
+                    .options
+                    .candidates
+                    .is_none_or(|most| self.tried + self.waiting.len() < most)
                 && let Some(candidate) = queue.pop_front()
             {
                 let is_waiting = self.waiting.values().any(|c| *c == candidate);
@@ -333,12 +405,13 @@ impl<L: Lab> Search<'_, L> {
             self.built.remove(&candidate);
         }
         self.known.insert(candidate, result);
+        self.tried += 1;
     }
 
     /// Neighbours of the best; then of the second and third best.
     fn local_search(&mut self) {
         let mut explored: Vec<Candidate> = Vec::new();
-        while !self.spent(LOCAL_END) && explored.len() < MAX_CENTRES {
+        while !self.spent(1.0) && explored.len() < MAX_CENTRES {
             let mut order: Vec<(&Candidate, f64)> = self
                 .known
                 .iter()
@@ -352,14 +425,13 @@ impl<L: Lab> Search<'_, L> {
             let limit = self.space.predicted(&centre).map_or(f64::INFINITY, |us| us * HOPELESS);
             near.retain(|c| self.space.predicted(c).is_none_or(|us| us <= limit));
             explored.push(centre);
-            self.try_all(near.into(), LOCAL_END);
+            self.try_all(near.into(), 1.0);
         }
-        // Compilations that nobody waits for any more are dropped when they come.
-        self.waiting.clear();
     }
 
     /// Times the best few and the default in rounds.
     fn race(&mut self, default: &Candidate) -> Vec<Contender> {
+        // Compilations that nobody waits for any more are dropped when they come.
         self.waiting.clear();
         let mut order: Vec<(Candidate, f64)> = self
             .known
@@ -383,7 +455,7 @@ impl<L: Lab> Search<'_, L> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.options.seed);
         for round in 0..self.options.rounds {
             // Two rounds are run in any case: one alone decides nothing.
-            if (self.stopped)() || (round >= 2 && self.spent(1.0)) {
+            if (self.stopped)() || (round >= 2 && self.over()) {
                 break;
             }
             let mut places: Vec<usize> = (0..contenders.len()).filter(|i| !contenders[*i].out).collect();

@@ -34,6 +34,7 @@ fn winner(key: Key, schedule: &str) -> Record {
         schedules: vec![schedule.into()],
         us: TIME,
         default: vec!["rows=64".into()],
+        code: None,
         default_us: Some(TIME),
         predicted: Some(11.0),
         rank: Some(2),
@@ -51,6 +52,7 @@ fn measurement(i: usize) -> Record {
         shape: BTreeMap::from([("P".to_owned(), 4096)]),
         schedules: vec![format!("rows={i}")],
         predicted: None,
+        parts: BTreeMap::new(),
         status: Status::Timed,
         us: Some(TIME),
         note: String::new(),
@@ -68,7 +70,7 @@ fn query<'a>(class: &'a Class, device: Option<(&'a str, u32)>) -> Query<'a> {
     Query {
         spec: "abc",
         target: "sm_90a",
-        compiler: "0.1.0",
+        compiler: Some("0.1.0"),
         class,
         device,
     }
@@ -220,7 +222,7 @@ fn results_of_another_device_or_version_are_named_and_not_used() {
     assert_eq!(refused(Query { device, ..good }), "tuned for driver 13000 only");
     assert_eq!(
         refused(Query {
-            compiler: "0.2.0",
+            compiler: Some("0.2.0"),
             ..good
         }),
         "tuned for einloom 0.1.0 only"

@@ -35,6 +35,7 @@ fn section(cascade: &str) -> Section {
         shape: shape.clone(),
         schedules: text(i),
         predicted: Some(900.0 + 37.0 * i as f64),
+        parts: BTreeMap::new(),
         status,
         us: us.map(time),
         note: if us.is_none() {
@@ -63,6 +64,7 @@ fn section(cascade: &str) -> Section {
             schedules: text(0),
             us: time(848.0),
             default: text(7),
+            code: None,
             default_us: Some(time(1120.0)),
             predicted: Some(900.0),
             rank: Some(1),

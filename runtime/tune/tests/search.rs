@@ -172,7 +172,7 @@ impl Lab for Formula {
 
 fn options(seconds: u64, screen: usize) -> Options {
     Options {
-        budget: Duration::from_secs(seconds),
+        budget: Some(Duration::from_secs(seconds)),
         screen,
         ..Options::default()
     }

@@ -9,6 +9,7 @@ use crate::session::{Session, choice_stem, choice_text};
 use crate::tuning::lookup::Purpose;
 use clap::{Args, ValueEnum};
 use einloom_cascade::ir::Cascade;
+use einloom_nvptx::Target;
 use einloom_tile::schedule::ShapeClass;
 use std::path::{Path, PathBuf};
 
@@ -155,7 +156,13 @@ fn write_levels(folder: &Path, stem: &str, compiled: &Compiled, emit: &[Emit]) -
                     .collect();
                 write(folder, stem, "tile.txt", text.as_bytes())?;
             }
-            Emit::LlvmIr => write(folder, stem, "ll", compiled.emission.llvm_ir.as_bytes())?,
+            Emit::LlvmIr => {
+                let programs: Vec<_> = compiled.tiled.kernels.iter().map(|k| &k.program).collect();
+                let target = Target::new(&compiled.artifact.manifest().target.to_string())
+                    .map_err(crate::pipeline::CompileError::from)?;
+                let ir = einloom_nvptx::llvm_ir(&programs, target).map_err(crate::pipeline::CompileError::from)?;
+                write(folder, stem, "ll", ir.as_bytes())?;
+            }
             Emit::Ptx => write(folder, stem, "ptx", compiled.emission.ptx.as_bytes())?,
             Emit::Manifest => write(
                 folder,

@@ -13,9 +13,10 @@ use crate::tuning::problem::{Problem, least_align};
 use clap::Args;
 use comfy_table::{Table, presets};
 use einloom_cascade::bind::Extents;
+use einloom_tile::ir::{Roles, TileProgram};
 use einloom_tile::machine::MachineModel;
 use einloom_tile::model::{Device, Prediction};
-use einloom_tile::schedule::{ShapeClass, register_estimate, shared_bytes};
+use einloom_tile::schedule::{ShapeClass, expected_registers, register_estimate, shared_bytes};
 use einloom_tune::search::Space;
 use std::path::{Path, PathBuf};
 
@@ -120,7 +121,8 @@ fn resources(tiled: &Tiled, machine: &MachineModel) -> Table {
         "kernel",
         "schedule",
         "threads",
-        "registers, estimate",
+        "registers",
+        "for values",
         "shared memory",
         "blocks an SM",
     ]);
@@ -131,12 +133,26 @@ fn resources(tiled: &Tiled, machine: &MachineModel) -> Table {
             program.name.clone(),
             schedule.to_string(),
             program.threads().to_string(),
-            format!("{} of {}", register_estimate(program), machine.registers_per_thread),
+            format!(
+                "{} of {}",
+                expected_registers(program, machine),
+                machine.registers_per_thread
+            ),
+            values(program),
             format!("{shared} of {}", machine.shared_per_block),
             program.blocks_per_sm.to_string(),
         ]);
     }
     table
+}
+
+/// Registers that hold values; consumers of a specialised program take more registers than the launch gives every thread.
+fn values(program: &TileProgram) -> String {
+    let values = register_estimate(program);
+    match program.roles {
+        Roles::Uniform => values.to_string(),
+        Roles::Specialised { consumer_registers, .. } => format!("{values}, of consumers with {consumer_registers}"),
+    }
 }
 
 /// What the machine model says: time, what bounds it, how long each resource would be busy alone.

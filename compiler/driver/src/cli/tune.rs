@@ -35,9 +35,15 @@ pub(crate) struct TuneArgs {
     /// Target; the device's best without
     #[arg(long)]
     target: Option<String>,
-    /// Time for each specialisation, e.g. 60s, 5m; 0s only reads the database
-    #[arg(long, default_value = "60s", value_parser = duration)]
-    budget: Duration,
+    /// Time for each specialisation, e.g. 60s, 5m; 0s only reads the database. 60s without this and without --candidates
+    #[arg(long, value_parser = duration)]
+    budget: Option<Duration>,
+    /// Candidates that are tried at most for each specialisation, earlier sessions left out
+    #[arg(long)]
+    candidates: Option<usize>,
+    /// Share of the candidates that are tried for their variety rather than by the model's order, 0 to 1
+    #[arg(long, default_value_t = Options::default().explore, value_parser = share)]
+    explore: f64,
     /// Folder of the database; `tuned` beside each spec without
     #[arg(short, long)]
     output: Option<PathBuf>,
@@ -70,11 +76,21 @@ fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("`{text}` is no duration"))
 }
 
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|x| (0.0..=1.0).contains(x));
+    share.ok_or_else(|| format!("`{text}` is no number from 0 to 1"))
+}
+
 pub(crate) fn tune(args: &TuneArgs, output: Output) -> CliResult {
     let given = given(&args.shape)?;
     let DeviceArg::Cuda(device) = args.device else {
         return Err(CliError::Other("tune measures GPUs: give --device cuda:N".to_owned()));
     };
+    let budget = match (args.budget, args.candidates) {
+        (None, None) => Options::default().budget,
+        (budget, _) => budget,
+    };
+    let searches = budget.is_none_or(|time| !time.is_zero()) && args.candidates != Some(0);
     let stop = Arc::new(AtomicBool::new(false));
     // A second interrupt ends the process at once.
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -95,7 +111,7 @@ pub(crate) fn tune(args: &TuneArgs, output: Output) -> CliResult {
         let folder = args.output.clone().unwrap_or_else(|| lookup::folder(path));
         for cascade in select(&loaded.cascades, &given)? {
             let title = why::title(cascade);
-            if !args.budget.is_zero() && !stop.load(Ordering::Relaxed) {
+            if searches && !stop.load(Ordering::Relaxed) {
                 let request = Request {
                     program: program.clone(),
                     folder: folder.clone(),
@@ -103,13 +119,15 @@ pub(crate) fn tune(args: &TuneArgs, output: Output) -> CliResult {
                     device,
                     workers: args.workers.unwrap_or_else(workers),
                     options: Options {
-                        budget: args.budget,
+                        budget,
+                        candidates: args.candidates,
+                        explore: args.explore,
                         seed: args.seed,
                         ..Options::default()
                     },
                 };
                 let symbols = usual::symbols(cascade, &pipeline::plan(cascade)?, &given)?;
-                let mut view = View::new(title, args.budget, output);
+                let mut view = View::new(title, budget.unwrap_or_default(), output);
                 let stopped = || stop.load(Ordering::Relaxed);
                 let tuned = tune::tune(path, cascade, &given, &symbols, &request, &stopped, &mut |p| {
                     view.show(p)
@@ -153,7 +171,10 @@ struct View {
 
 impl View {
     fn new(title: String, budget: Duration, output: Output) -> View {
-        let bar = ProgressBar::new(budget.as_millis() as u64);
+        let bar = match budget.as_millis() as u64 {
+            0 => ProgressBar::no_length(),
+            length => ProgressBar::new(length),
+        };
         if output.format == MessageFormat::Json {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
@@ -181,7 +202,11 @@ impl View {
             Progress::Start { facts, legal } => {
                 self.legal = legal;
                 self.bar.suspend(|| {
-                    eprintln!("{}: {legal} legal candidates, {}", self.title, facts.device);
+                    let seconds = self.start.elapsed().as_secs_f64();
+                    eprintln!(
+                        "{}: {legal} legal candidates, {}, ready after {seconds:.1} s",
+                        self.title, facts.device
+                    );
                 });
             }
             Progress::Problem(problem) => self.bar.suspend(|| eprintln!("warning: {problem}")),
@@ -215,6 +240,9 @@ impl View {
                 if json {
                     println!("{}", einloom_tune::record::Record::Winner(*winner.clone()).to_line());
                 }
+                let (tried, failed) = (self.tried, self.failed);
+                let seconds = self.start.elapsed().as_secs_f64();
+                eprintln!("{title}: {tried} tried, {failed} failed, in {seconds:.1} s");
                 winners.push(*winner);
                 true
             }

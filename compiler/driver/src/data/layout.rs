@@ -14,7 +14,7 @@ pub enum Layout {
     Dense,
     /// 16 bytes more between neighbours of every outer dimension
     Padded,
-    /// The two dimensions before the last exchanged: an input x[b,h,p,e] lies in memory as b, p, h, e
+    /// The two dimensions before the last exchanged: an input `x[b,h,p,e]` lies in memory as b, p, h, e
     Permuted,
     /// Bases and outer strides of odd numbers of elements: the least alignment that there is
     Unaligned,
@@ -88,10 +88,10 @@ impl Layout {
 }
 
 impl Placement {
-    /// Elements from the start of the buffer to the end of the last element.
+    /// Elements from the start of the buffer to the end of the last element; to the base where there is none.
     pub fn span(&self) -> i64 {
         if self.shape.contains(&0) {
-            return 0;
+            return self.offset;
         }
         let reach: i64 = self.shape.iter().zip(&self.strides).map(|(n, s)| (n - 1) * s).sum();
         self.offset + reach + 1
@@ -161,6 +161,7 @@ mod tests {
                 }
                 let filled = seen.iter().filter(|one| **one).count() as i64;
                 assert_eq!(filled, shape.iter().product::<i64>(), "{layout:?} {shape:?}");
+                assert!(place.offset <= place.span(), "{layout:?} {shape:?}");
             }
         }
     }

@@ -164,8 +164,7 @@ impl Gpu {
         for (.., buffer) in &call.outputs {
             buffer.fill(&self.stream, POISON)?;
         }
-        call.prepared.launch(&self.stream)?;
-        self.stream.synchronize()?;
+        self.launch(call)?;
         let mut tensors = Vec::new();
         for (name, dtype, shape, buffer) in &call.outputs {
             let bytes = buffer.to_vec(&self.stream)?;
@@ -174,6 +173,15 @@ impl Gpu {
             tensors.push(Tensor::new(shape, values));
         }
         Ok(tensors)
+    }
+
+    /// Launches once and waits.
+    ///
+    /// # Errors
+    /// Launch and device faults.
+    pub fn launch(&self, call: &Call) -> Result<(), GpuError> {
+        call.prepared.launch(&self.stream)?;
+        Ok(self.stream.synchronize()?)
     }
 
     /// Times launches of a call.

@@ -1,6 +1,6 @@
 //! Runs with tensors in any layout: on poisoned buffers whose gaps must stay as they are.
 
-use crate::case::{Case, CaseError, Runner};
+use crate::case::{Case, CaseError, Runner, shape_class};
 use crate::data::layout::{Layout, Placement};
 use crate::exec::cpu;
 use crate::pipeline;
@@ -52,8 +52,11 @@ pub fn run(
     }
 }
 
-/// What a layout guarantees.
+/// What the shapes of a case guarantee in a layout.
 pub fn class(plan: &FusedPlan, case: &Case, layout: Layout) -> ShapeClass {
+    if layout == Layout::Dense {
+        return shape_class(plan, case);
+    }
     let cascade: &Cascade = &plan.cascade;
     let mut class = ShapeClass::aligned(plan, 16);
     let shapes = case.inputs.shapes();

@@ -3,13 +3,16 @@
 use super::problem::Problem;
 use crate::pipeline::{self, CompileError};
 use crate::predict;
-use einloom_tile::dimensions::{from_text, to_text};
+use einloom_tile::dimensions::{DIMENSIONS, from_text, to_text, values};
 use einloom_tile::enumerate::{Legal, groups, legal_of, neighbours, points};
 use einloom_tile::lowered::LoweredKernel;
 use einloom_tile::machine::MachineModel;
-use einloom_tile::model::Device;
+use einloom_tile::model::{Device, Prediction};
 use einloom_tile::schedule::Schedule;
 use einloom_tune::search::{Candidate, Space};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -18,6 +21,20 @@ struct Kernel {
     schedules: Vec<Schedule>,
     /// Predicted microseconds by text.
     times: BTreeMap<String, f64>,
+    /// What they are made of.
+    parts: BTreeMap<String, Prediction>,
+}
+
+impl Kernel {
+    fn add(&mut self, schedule: Schedule, prediction: Option<Prediction>) {
+        let text = to_text(&schedule);
+        self.times
+            .insert(text.clone(), prediction.as_ref().map_or(f64::INFINITY, |p| p.us));
+        self.parts.extend(prediction.map(|p| (text, p)));
+        if !self.schedules.contains(&schedule) {
+            self.schedules.push(schedule);
+        }
+    }
 }
 
 /// The candidates of a problem.
@@ -35,23 +52,20 @@ impl Candidates {
     pub fn new(problem: &Problem, target: &str, device: &Device) -> Result<Candidates, CompileError> {
         let machine = MachineModel::named(target).ok_or_else(|| CompileError::Target(target.to_owned()))?;
         let tiled = pipeline::tile(problem.plan.clone(), target, &problem.class)?;
-        let time = |kernel: &LoweredKernel| {
-            let prediction = predict::kernel(&problem.plan, kernel, &problem.shapes, &problem.extents, device);
-            prediction.map_or(f64::INFINITY, |p| p.us)
-        };
+        let predict =
+            |kernel: &LoweredKernel| predict::kernel(&problem.plan, kernel, &problem.shapes, &problem.extents, device);
         let mut kernels = Vec::new();
         for (k, (schedule, lowered)) in tiled.schedules.iter().zip(&tiled.kernels).enumerate() {
-            let mut times = BTreeMap::new();
-            let mut schedules = Vec::new();
-            for (one, us) in legal(problem, k, machine, &time) {
-                times.insert(to_text(&one.schedule), us);
-                schedules.push(one.schedule);
+            let mut kernel = Kernel {
+                schedules: Vec::new(),
+                times: BTreeMap::new(),
+                parts: BTreeMap::new(),
+            };
+            for (one, prediction) in legal(problem, k, machine, &predict) {
+                kernel.add(one.schedule, prediction);
             }
-            times.insert(to_text(schedule), time(lowered));
-            if !schedules.contains(schedule) {
-                schedules.push(schedule.clone());
-            }
-            kernels.push(Kernel { schedules, times });
+            kernel.add(schedule.clone(), predict(lowered));
+            kernels.push(kernel);
         }
         let default: Candidate = tiled.schedules.iter().map(to_text).collect();
         let mut candidates = Candidates {
@@ -97,6 +111,26 @@ impl Candidates {
         self.ranked.is_empty()
     }
 
+    /// What a candidate's prediction is made of, summed over its kernels: microseconds by resource, registers, tiles and waves.
+    pub fn parts(&self, candidate: &Candidate) -> BTreeMap<String, f64> {
+        let mut sum = BTreeMap::new();
+        let kernels = candidate.iter().zip(&self.kernels);
+        for prediction in kernels.filter_map(|(text, kernel)| kernel.parts.get(text)) {
+            let busy = prediction.busy.iter().map(|(bound, us)| (bound.text(), *us));
+            let counts = [
+                ("registers", prediction.registers as f64),
+                ("shared bytes", prediction.shared as f64),
+                ("blocks", prediction.blocks as f64),
+                ("waves", prediction.waves),
+            ];
+            for (name, value) in busy.chain(counts) {
+                // Enough digits for a fit, and short lines.
+                *sum.entry(name.to_owned()).or_insert(0.0) += (value * 1e3).round() / 1e3;
+            }
+        }
+        sum
+    }
+
     /// Place of a candidate in the model's order, from 1: one more than the candidates that are predicted to be faster.
     pub fn place(&self, candidate: &Candidate) -> Option<usize> {
         let us = self.predicted(candidate)?;
@@ -109,8 +143,8 @@ fn legal(
     problem: &Problem,
     kernel: usize,
     machine: &MachineModel,
-    time: &(dyn Fn(&LoweredKernel) -> f64 + Sync),
-) -> Vec<(Legal, f64)> {
+    predict: &(dyn Fn(&LoweredKernel) -> Option<Prediction> + Sync),
+) -> Vec<(Legal, Option<Prediction>)> {
     let groups = groups(points(machine));
     let next = AtomicUsize::new(0);
     let work = || {
@@ -119,13 +153,13 @@ fn legal(
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(points) = groups.get(at) else { return found };
             for one in legal_of(&problem.plan, kernel, machine, &problem.class, points) {
-                let us = time(&one.kernel);
-                found.push((at, one, us));
+                let prediction = predict(&one.kernel);
+                found.push((at, one, prediction));
             }
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(16);
-    let mut all: Vec<(usize, Legal, f64)> = std::thread::scope(|scope| {
+    let mut all: Vec<(usize, Legal, Option<Prediction>)> = std::thread::scope(|scope| {
         let start = |_| std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
         let started: Vec<_> = (0..threads).filter_map(|i| start(i).ok()).collect();
         // Threads that could not be started are made up for here.
@@ -136,7 +170,7 @@ fn legal(
     all.sort_by_key(|(at, ..)| *at);
     let mut seen = BTreeSet::new();
     all.retain(|(_, one, _)| seen.insert(one.fingerprint));
-    all.into_iter().map(|(_, one, us)| (one, us)).collect()
+    all.into_iter().map(|(_, one, prediction)| (one, prediction)).collect()
 }
 
 /// Stack of a lowering thread: expressions are walked recursively.
@@ -149,6 +183,27 @@ impl Space for Candidates {
 
     fn ranked(&self) -> &[(Candidate, f64)] {
         &self.ranked
+    }
+
+    /// Kinds are the values of the dimensions that do not grow. First comes the model's best of each kind in the order of its time, then at
+    /// random one of each kind, and so on; what the model expects to be far slower than its best stands back.
+    fn diverse(&self, seed: u64) -> Vec<Candidate> {
+        let limit = self.ranked.first().map_or(f64::INFINITY, |(_, us)| us * FAR);
+        let mut kinds: Vec<(Vec<Vec<u32>>, Vec<Candidate>)> = Vec::new();
+        for (candidate, _) in self.ranked.iter().filter(|(_, us)| *us <= limit) {
+            let kind: Vec<Vec<u32>> = candidate.iter().map(|text| kind(text)).collect();
+            match kinds.iter_mut().find(|(k, _)| *k == kind) {
+                Some((_, members)) => members.push(candidate.clone()),
+                None => kinds.push((kind, vec![candidate.clone()])),
+            }
+        }
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        for (_, members) in &mut kinds {
+            members[1..].shuffle(&mut rng);
+        }
+        let longest = kinds.iter().map(|(_, members)| members.len()).max().unwrap_or(0);
+        let round = |i: usize| kinds.iter().filter_map(move |(_, members)| members.get(i).cloned());
+        (0..longest).flat_map(round).collect()
     }
 
     fn neighbours(&self, of: &Candidate) -> Vec<Candidate> {
@@ -192,4 +247,16 @@ impl Space for Candidates {
             .then(|| candidate.iter().zip(&self.kernels).map(one).sum())
             .flatten()
     }
+}
+
+/// Candidates that the model expects to be slower than its best by this factor are not tried for the sake of variety.
+const FAR: f64 = 2.0;
+
+/// The values of a schedule's dimensions that do not grow.
+fn kind(text: &str) -> Vec<u32> {
+    let Ok(schedule) = from_text(text) else {
+        return Vec::new();
+    };
+    let fixed = DIMENSIONS.iter().zip(values(&schedule)).filter(|(d, _)| !d.grows);
+    fixed.map(|(_, value)| value).collect()
 }

@@ -1,6 +1,6 @@
 //! Tuned schedules for a compilation: from the folder `tuned` beside the spec, or from a given one.
 
-use super::problem::{COMPILER, key_class, spec_hash};
+use super::problem::{COMPILER, code_hash, key_class, spec_hash};
 use crate::pipeline;
 use einloom_cascade::ir::Cascade;
 use einloom_plan::ir::FusedPlan;
@@ -51,12 +51,21 @@ pub fn choose(
     let query = Query {
         spec: &spec_hash(cascade),
         target: for_.target,
-        compiler: COMPILER,
+        compiler: Some(COMPILER),
         class: &class,
         device: for_.device,
     };
-    let tuned = match database.find(&query) {
-        Ok(tuned) => tuned,
+    let ours = database.find(&query).map(|tuned| (tuned, true));
+    // What another version measured holds for this one where both generate the same code.
+    let found = ours.or_else(|reason| {
+        let any = Query {
+            compiler: None,
+            ..query
+        };
+        database.find(&any).map(|tuned| (tuned, false)).map_err(|_| reason)
+    });
+    let (tuned, ours) = match found {
+        Ok(found) => found,
         Err(reason) => return default(reason),
     };
     let parsed: Result<Vec<Schedule>, String> = tuned.winner.schedules.iter().map(|text| from_text(text)).collect();
@@ -67,10 +76,23 @@ pub fn choose(
             default(format!("{origin}: made for another number of kernels"))
         }
         Ok(schedules) => match pipeline::tile_with(plan.clone(), schedules.clone(), for_.target, shape) {
-            Ok(_) => Choice {
+            Ok(_) if ours => Choice {
                 schedules: Some(schedules),
                 origin,
             },
+            Ok(tiled) => {
+                let version = &tuned.winner.key.compiler;
+                let now = pipeline::emit(tiled, for_.target)
+                    .ok()
+                    .map(|c| code_hash(&c.emission.ptx));
+                match now.is_some() && now == tuned.winner.code {
+                    true => Choice {
+                        schedules: Some(schedules),
+                        origin: format!("{origin}, by einloom {version}, whose code is the same"),
+                    },
+                    false => default(format!("{origin}, by einloom {version}, whose code differs")),
+                }
+            }
             Err(error) => default(format!("{origin}: {error}")),
         },
     }

@@ -98,6 +98,15 @@ pub fn key_class(cascade: &Cascade, align: u32, symbols: &[i64]) -> Class {
     Class::new(align, extents.map(|(s, n)| (s.name.clone(), (*n).max(0) as u64)))
 }
 
+/// The fingerprint of generated code: what it was measured with is what it says, but for comments.
+pub fn code_hash(ptx: &str) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for line in ptx.lines().filter(|line| !line.trim_start().starts_with("//")) {
+        hasher.update(line.trim_end().as_bytes()).update(b"\n");
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
 /// The hash that names a specialisation: of its choices and of the cascade as the compiler prints it.
 pub fn spec_hash(cascade: &Cascade) -> String {
     let mut text = String::new();

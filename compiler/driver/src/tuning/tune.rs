@@ -2,19 +2,23 @@
 
 use super::candidates::Candidates;
 use super::lab::{Facts, GpuLab, meter};
-use super::problem::{COMPILER, Problem, Setup, spec_hash};
+use super::problem::{COMPILER, Problem, Setup, code_hash, least_align, spec_hash};
 use crate::case::{Case, CaseError};
 use crate::data::shapes::Given;
+use crate::pipeline;
 use crate::session::choice_text;
-use crate::work::work;
+use crate::work::{Work, work};
 use einloom_cascade::ir::Cascade;
+use einloom_tile::dimensions::from_text;
 use einloom_tile::model::Device;
+use einloom_tile::schedule::ShapeClass;
 use einloom_tune::database::{Database, Writer};
 use einloom_tune::key::Key;
 use einloom_tune::record::{Measurement, Record, Status, Winner};
 use einloom_tune::search::{Candidate, Event, Failure, Options, Outcome, Space, search};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
 /// Why a search could not be run.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +113,7 @@ pub fn tune(
         setup.target.clone_from(&facts.target);
     }
     let mut lab = GpuLab::new(&request.program, &setup, request.workers, pool)?;
+    let counted = count_work(&problem, cascade, &setup)?;
     let model = Device::named(&facts.device, &setup.target);
     let candidates = Candidates::new(&problem, &setup.target, model)?;
     lab.ready()?;
@@ -149,7 +154,8 @@ pub fn tune(
                     Ok(time) => medians.insert((*candidate).clone(), time.median),
                     Err(_) => medians.remove(*candidate),
                 };
-                let record = measurement(&key, &shape, candidate, *predicted, result);
+                let parts = candidates.parts(candidate);
+                let record = measurement(&key, &shape, candidate, (*predicted, parts), result);
                 if let Err(error) = log.append(&record) {
                     broken.get_or_insert(error);
                 }
@@ -170,8 +176,10 @@ pub fn tune(
         Outcome::Stopped { measured } => return Ok(Tuned::Stopped { measured }),
         Outcome::Failed(failure) => return Ok(Tuned::Failed(failure)),
     };
-    let case = Case::from_symbols(cascade, given, symbols, request.options.seed)?;
-    let work = work(&problem.plan, &case.inputs, &case.extents).map_err(CaseError::from)?;
+    let work = counted
+        .join()
+        .unwrap_or_else(|_| Err("the evaluator failed on these inputs".to_owned()))
+        .map_err(TuneError::Lab)?;
     let winner = Winner {
         key,
         cascade: cascade.name.clone(),
@@ -187,11 +195,30 @@ pub fn tune(
         error_share: entry.error_share,
         flops: work.flops,
         bytes: work.bytes,
+        code: code(&problem, &setup.target, &entry.candidate),
         schedules: entry.candidate,
     };
     let mut writer = Writer::open(&winners).map_err(io(&winners))?;
     writer.append(&Record::Winner(winner.clone())).map_err(io(&winners))?;
     Ok(Tuned::Winner(Box::new(winner)))
+}
+
+/// Stack of the thread that counts: expressions are walked recursively.
+const STACK: usize = 64 << 20;
+
+/// Counts the arithmetic of a launch on the inputs that are measured, beside the search: making large inputs takes seconds.
+fn count_work(
+    problem: &Problem,
+    cascade: &Cascade,
+    setup: &Setup,
+) -> Result<JoinHandle<Result<Work, String>>, TuneError> {
+    let (plan, cascade, setup) = (problem.plan.clone(), cascade.clone(), setup.clone());
+    let count = move || {
+        let case = Case::from_symbols(&cascade, &setup.given, &setup.symbols, setup.seed).map_err(|e| e.to_string())?;
+        work(&plan, &case.inputs, &case.extents).map_err(|e| e.to_string())
+    };
+    let thread = std::thread::Builder::new().stack_size(STACK).spawn(count);
+    thread.map_err(|e| TuneError::Lab(format!("a thread cannot be started: {e}")))
 }
 
 /// Candidates whose times differ by less are not told apart by the screening.
@@ -202,6 +229,17 @@ fn place(candidates: &Candidates, medians: &BTreeMap<Candidate, f64>, winner: &C
     let limit = medians.get(winner).map_or(0.0, |us| us * (1.0 + NOISE));
     let alike = medians.iter().filter(|(_, us)| **us <= limit).map(|(c, _)| c);
     alike.chain([winner]).filter_map(|c| candidates.place(c)).min()
+}
+
+/// Fingerprint of a candidate's code as `compile` makes it for this alignment.
+fn code(problem: &Problem, target: &str, candidate: &Candidate) -> Option<String> {
+    let schedules = candidate
+        .iter()
+        .map(|text| from_text(text).ok())
+        .collect::<Option<Vec<_>>>()?;
+    let shape = ShapeClass::aligned(&problem.plan, least_align(&problem.class));
+    let tiled = pipeline::tile_with(problem.plan.clone(), schedules, target, &shape).ok()?;
+    Some(code_hash(&pipeline::emit(tiled, target).ok()?.emission.ptx))
 }
 
 /// Results of earlier sessions; later ones replace earlier ones.
@@ -233,7 +271,7 @@ fn measurement(
     key: &Key,
     shape: &BTreeMap<String, i64>,
     candidate: &Candidate,
-    predicted: Option<f64>,
+    (predicted, parts): (Option<f64>, BTreeMap<String, f64>),
     result: &Result<einloom_tune::record::Time, Failure>,
 ) -> Record {
     let (status, us, note) = match result {
@@ -245,6 +283,7 @@ fn measurement(
         shape: shape.clone(),
         schedules: candidate.clone(),
         predicted: predicted.filter(|us| us.is_finite()),
+        parts,
         status,
         us,
         note,

@@ -1,13 +1,21 @@
 //! Barriers: those of rings in shared memory, that of the consumers, and fences between proxies.
 
 use crate::cx::Effect;
+use crate::error::Res;
 use crate::hopper::ring::{EMPTY, PRODUCERS, STAGE_BARRIERS, barrier_offset, source_kinds};
 use crate::kernel::Kernel;
 use einloom_tile::ir::BufferId;
+use inkwell::IntPredicate;
 use inkwell::values::IntValue;
 
 /// Number of the consumers' barrier; 0 is that of the whole block.
 const CONSUMERS: u32 = 1;
+
+/// Number of the first warpgroup's barrier of turns; the others' follow.
+const TURNS: i64 = 2;
+
+/// Threads of a warpgroup.
+const WARPGROUP_THREADS: u32 = 128;
 
 impl<'c> Kernel<'_, 'c> {
     /// Initialises the barriers of all rings by one thread, and makes them known to all threads and to copies.
@@ -57,5 +65,36 @@ impl<'c> Kernel<'_, 'c> {
         self.proxy_fence();
         let text = format!("bar.sync {CONSUMERS}, {};", 32 * self.program.warps);
         self.cx.asm(&text, "", &[], Effect::Convergent);
+    }
+
+    /// Number of this thread's warpgroup. Each has a named barrier, at which it waits until the one before it passes the turn.
+    fn warpgroup(&self) -> IntValue<'c> {
+        self.cx.lshr(self.lanes.warp, self.cx.i32(2))
+    }
+
+    /// The first turn is the first warpgroup's: the last one passes before it takes any.
+    pub(crate) fn begin_turns(&self) {
+        let last = self.cx.i32(i64::from(self.program.warps / 4) - 1);
+        let passes = self.cx.icmp(IntPredicate::EQ, self.warpgroup(), last);
+        let text = format!("@$0 bar.arrive {TURNS}, {};", 2 * WARPGROUP_THREADS);
+        self.cx.asm(&text, "b", &[passes.into()], Effect::Convergent);
+    }
+
+    pub(crate) fn take_turn(&mut self) -> Res<()> {
+        let id = self.cx.iadd(self.warpgroup(), self.cx.i32(TURNS));
+        let text = format!("bar.sync $0, {};", 2 * WARPGROUP_THREADS);
+        self.cx.asm(&text, "r", &[id.into()], Effect::Convergent);
+        Ok(())
+    }
+
+    pub(crate) fn pass_turn(&mut self) -> Res<()> {
+        let next = self.cx.iadd(self.warpgroup(), self.cx.i32(1));
+        let all = self.cx.i32(i64::from(self.program.warps / 4));
+        let around = self.cx.icmp(IntPredicate::EQ, next, all);
+        let next = self.cx.iselect(around, self.cx.i32(0), next);
+        let id = self.cx.iadd(next, self.cx.i32(TURNS));
+        let text = format!("bar.arrive $0, {};", 2 * WARPGROUP_THREADS);
+        self.cx.asm(&text, "r", &[id.into()], Effect::Convergent);
+        Ok(())
     }
 }

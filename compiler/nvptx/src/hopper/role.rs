@@ -48,6 +48,14 @@ pub(crate) fn uniform<'c>(cx: &Cx<'c>, value: IntValue<'c>) -> IntValue<'c> {
         .into_int_value()
 }
 
+fn takes_turns(body: &[Stmt]) -> bool {
+    body.iter().any(|stmt| match stmt {
+        Stmt::Take => true,
+        Stmt::For { body, .. } | Stmt::If { body, .. } => takes_turns(body),
+        _ => false,
+    })
+}
+
 impl<'c> Kernel<'_, 'c> {
     /// Emits the body of a specialised program from the current block on; the builder then stands where both roles end.
     pub(crate) fn specialised(&mut self) -> Res<()> {
@@ -71,6 +79,9 @@ impl<'c> Kernel<'_, 'c> {
         self.cx.builder.position_at_end(consumer);
         self.set_registers("inc", consumer_registers);
         let slice = roles::slice(self.program, roles::Role::Consumer);
+        if takes_turns(&slice) {
+            self.begin_turns();
+        }
         self.run_role(Role::Consumer, consumer, None, &slice, exit)?;
 
         self.cx.builder.position_at_end(producer);

@@ -6,6 +6,7 @@
 )]
 
 use super::arith::Arith;
+use einloom_cascade::expr::MapOp;
 use std::f64::consts;
 
 /// 1.5 * 2^23: adding it rounds an f32 below 2^22 to an int, which then stands in the low bits.
@@ -89,11 +90,30 @@ const ATAN: &[f32] = &[
 /// asin s = s + s^3 p(s^2), 0 <= s <= 1/2, relative error 5e-9.
 const ASIN: &[f32] = &[0.166_667_55, 0.074_951_96, 0.045_483_34, 0.024_114_463, 0.042_278_562];
 
+/// The functions of several instructions, by their operator; `None` for everything else.
+pub(super) fn formula<A: Arith>(a: &A, op: MapOp, args: &[A::F]) -> Option<A::F> {
+    Some(match (op, args) {
+        (MapOp::Pow, &[x, y]) => pow(a, x, y),
+        (MapOp::Atan2, &[y, x]) => atan2(a, y, x),
+        (MapOp::Exp, &[x]) => exp(a, x),
+        (MapOp::Exp2, &[x]) => exp2(a, x),
+        (MapOp::Log, &[x]) => log(a, x),
+        (MapOp::Log2, &[x]) => log2(a, x),
+        (MapOp::Sin, &[x]) => sin_cos(a, x, 0),
+        (MapOp::Cos, &[x]) => sin_cos(a, x, 1),
+        (MapOp::Tanh, &[x]) => tanh(a, x),
+        (MapOp::Acos, &[x]) => acos(a, x),
+        (MapOp::Erf, &[x]) => erf(a, x),
+        _ => return None,
+    })
+}
+
 /// `p * 2^n` for |n| below 280, rounded once: two exact factors reach what one cannot.
 fn scale<A: Arith>(a: &A, p: A::F, n: A::I) -> A::F {
     let first = a.shr(n, 1);
     let second = a.isub(n, first);
-    let power = |n| a.from_bits(a.shl(a.iadd(n, a.int(127)), 23));
+    // The bias is added last: a shift and a sum are one instruction.
+    let power = |n| a.from_bits(a.iadd(a.shl(n, 23), a.int(127 << 23)));
     a.mul(a.mul(p, power(first)), power(second))
 }
 

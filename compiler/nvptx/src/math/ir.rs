@@ -1,13 +1,14 @@
 //! Formulas as LLVM IR, and the dispatch of the language's real functions to them.
 
 use super::arith::Arith;
-use super::functions;
+use super::{functions, text};
 use crate::cx::{Cx, Effect, V};
 use crate::error::{Res, unsupported};
 use crate::kernel::Kernel;
 use einloom_cascade::expr::MapOp;
 use inkwell::values::{FloatValue, IntValue};
 use inkwell::{FloatPredicate, IntPredicate};
+use std::collections::btree_map::Entry;
 
 impl<'c> Arith for Cx<'c> {
     type F = FloatValue<'c>;
@@ -143,10 +144,7 @@ impl<'c> Arith for Cx<'c> {
 impl<'c> Kernel<'_, 'c> {
     /// `2^x` by the special function unit: relative error 2^-22, numbers below the normal range become 0.
     pub(crate) fn ex2_approx(&self, x: FloatValue<'c>) -> FloatValue<'c> {
-        let ty = self.cx.f32t().into();
-        self.cx
-            .asm_value(ty, "ex2.approx.ftz.f32 $0, $1;", "=f,f", &[x.into()], Effect::Pure)
-            .into_float_value()
+        self.cx.float_intrinsic("llvm.nvvm.ex2.approx.ftz", &[x])
     }
 
     /// `1 / x`, relative error about 2^-23; infinite for denormal numbers.
@@ -154,6 +152,14 @@ impl<'c> Kernel<'_, 'c> {
         let ty = self.cx.f32t().into();
         self.cx
             .asm_value(ty, "rcp.approx.ftz.f32 $0, $1;", "=f,f", &[x.into()], Effect::Pure)
+            .into_float_value()
+    }
+
+    /// `tanh x` by the special function unit: relative error 2^-11.
+    pub(crate) fn tanh_fast(&self, x: FloatValue<'c>) -> FloatValue<'c> {
+        let ty = self.cx.f32t().into();
+        self.cx
+            .asm_value(ty, "tanh.approx.f32 $0, $1;", "=f,f", &[x.into()], Effect::Pure)
             .into_float_value()
     }
 
@@ -167,28 +173,38 @@ impl<'c> Kernel<'_, 'c> {
             (MapOp::Div, &[a, b]) => cx.fdiv(a, b),
             (MapOp::Min, &[a, b]) => cx.fmin(a, b),
             (MapOp::Max, &[a, b]) => cx.fmax(a, b),
-            (MapOp::Pow, &[a, b]) => match b.get_constant() {
-                // Squares are frequent, and exact rounding of x * x is what every target computes.
-                Some((2.0, _)) => cx.fmul(a, a),
-                _ => functions::pow(cx, a, b),
-            },
-            (MapOp::Atan2, &[a, b]) => functions::atan2(cx, a, b),
+            // Squares are frequent, and exact rounding of x * x is what every target computes.
+            (MapOp::Pow, &[a, b]) if b.get_constant().is_some_and(|(c, _)| c == 2.0) => cx.fmul(a, a),
             (MapOp::Neg, &[a]) => cx.fneg(a),
             (MapOp::Abs, &[a]) => Arith::abs(cx, a),
             (MapOp::Sign, &[a]) => functions::sign(cx, a),
             (MapOp::Sqrt, &[a]) => Arith::sqrt(cx, a),
             (MapOp::Rsqrt, &[a]) => cx.fdiv(cx.f32(1.0), Arith::sqrt(cx, a)),
-            (MapOp::Exp, &[a]) => functions::exp(cx, a),
-            (MapOp::Exp2, &[a]) => functions::exp2(cx, a),
-            (MapOp::Log, &[a]) => functions::log(cx, a),
-            (MapOp::Log2, &[a]) => functions::log2(cx, a),
-            (MapOp::Sin, &[a]) => functions::sin_cos(cx, a, 0),
-            (MapOp::Cos, &[a]) => functions::sin_cos(cx, a, 1),
-            (MapOp::Tanh, &[a]) => functions::tanh(cx, a),
-            (MapOp::Acos, &[a]) => functions::acos(cx, a),
-            (MapOp::Erf, &[a]) => functions::erf(cx, a),
-            _ => return unsupported(format!("{op:?} of {} reals", args.len())),
+            // Known arguments are for LLVM to fold.
+            _ if args.iter().any(|a| a.is_const()) => match functions::formula(cx, op, args) {
+                Some(res) => res,
+                None => return unsupported(format!("{op:?} of {} reals", args.len())),
+            },
+            _ => match cx.formula(op, args) {
+                Some(res) => res,
+                None => return unsupported(format!("{op:?} of {} reals", args.len())),
+            },
         }
         .into())
+    }
+}
+
+impl<'c> Cx<'c> {
+    /// A function of several instructions, as one statement of inline PTX.
+    fn formula(&self, op: MapOp, args: &[FloatValue<'c>]) -> Option<FloatValue<'c>> {
+        let mut known = self.formulas.borrow_mut();
+        let statement = match known.entry(op) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(text::function(op, args.len())?),
+        };
+        let constraints = format!("=f{}", ",f".repeat(args.len()));
+        let args: Vec<V<'c>> = args.iter().map(|&a| a.into()).collect();
+        let res = self.asm_value(self.f32t().into(), statement, &constraints, &args, Effect::Pure);
+        Some(res.into_float_value())
     }
 }

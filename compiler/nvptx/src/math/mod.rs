@@ -1,7 +1,8 @@
 //! Real functions in f32, to a few units in the last place.
 //!
-//! Each function is written once, over [`arith::Arith`]: for LLVM it emits IR (`ir`), in the tests it computes, so that the very formula
-//! that runs on the device is compared with f64. Polynomials are minimax fits made for this crate, weighted for relative error.
+//! Each function is written once, over [`arith::Arith`]: for a kernel it becomes inline PTX (`text`) or, of known arguments, IR (`ir`); in
+//! the tests it computes, so that the very formula that runs on the device is compared with f64. Polynomials are minimax fits made for this
+//! crate, weighted for relative error.
 
 mod arith;
 mod functions;
@@ -9,3 +10,6 @@ mod ir;
 mod philox;
 #[cfg(test)]
 mod tests;
+mod text;
+#[cfg(test)]
+mod text_tests;

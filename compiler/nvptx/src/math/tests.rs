@@ -4,7 +4,7 @@ use super::arith::Arith;
 use super::functions;
 
 /// Formulas computed on the host.
-struct Host;
+pub(super) struct Host;
 
 impl Arith for Host {
     type F = f32;

@@ -193,6 +193,18 @@ impl<'a> Machine<'a> {
         self.states_changed = self.clock;
     }
 
+    /// Whether the present element is inside of the kernel's domain, as far as the variables that are set tell.
+    pub(super) fn exists(&mut self) -> Result<bool, EvalError> {
+        let plan = self.plan;
+        for &cond in &plan.kernels[self.kernel].domain {
+            let known = |var: &VarId| self.vars[var.index()].0.is_some();
+            if self.depends[cond.index()].vars.iter().all(known) && !self.truth(cond)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Whether all conditions hold; stops at the first that does not.
     pub(super) fn all(&mut self, conds: &[ExprId]) -> Result<bool, EvalError> {
         for &cond in conds {

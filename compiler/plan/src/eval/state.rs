@@ -161,9 +161,9 @@ impl State {
         policy: Option<Policy>,
     ) -> Result<(u64, u64), EvalError> {
         let old: Vec<Table<f64>> = self.references.clone();
-        for (table, reference) in self.references.iter_mut().zip(&sweep.references) {
+        for (at, (table, reference)) in self.references.iter_mut().zip(&sweep.references).enumerate() {
             let policy = policy.unwrap_or(reference.policy);
-            raise(machine, sweep, reference, tile, policy, table)?;
+            raise(machine, sweep, at, reference, tile, policy, table)?;
         }
         let mut counts = (0, 0);
         for at in 0..sweep.carries.len() {
@@ -210,6 +210,9 @@ impl State {
         for place in 0..self.carries[at].cells.len() {
             let index = self.carries[at].index(place);
             machine.set(&carry.dims, &index);
+            if !machine.exists()? {
+                continue;
+            }
             for point in tile {
                 machine.set(&sweep.stream, point);
                 for local in &inner {
@@ -246,10 +249,11 @@ impl State {
     /// Merges `other`, which comes later in the stream if order matters.
     pub(super) fn merge(&mut self, sweep: &Sweep, other: &State, random: &mut Random) -> Result<(), EvalError> {
         let old = self.references.clone();
-        for (table, theirs) in self.references.iter_mut().zip(&other.references) {
+        for (at, (table, theirs)) in self.references.iter_mut().zip(&other.references).enumerate() {
+            let steepest = steepest(sweep, at);
             for (g, &h) in table.cells.iter_mut().zip(&theirs.cells) {
                 // any reference near the larger one will do
-                let slack = random.below(4) as f64;
+                let slack = random.below(4) as f64 / steepest;
                 let top = g.max(h);
                 *g = if top == f64::NEG_INFINITY { top } else { top - slack };
             }
@@ -278,19 +282,31 @@ fn reference_at(table: &Table<f64>, dims: &[VarId], index: &[i64]) -> Option<f64
     Some(table.cells[table.place(&place?)?])
 }
 
+/// The largest coefficient with which a reference weighs: its exponents grow as much faster than its form.
+fn steepest(sweep: &Sweep, reference: usize) -> f64 {
+    let weights = sweep.carries.iter().filter_map(|c| c.weight);
+    let own = weights.filter(|(at, _)| *at == reference);
+    own.map(|(_, k)| coefficient(k)).reduce(f64::max).unwrap_or(1.0)
+}
+
 /// Moves a reference by its policy, element by element.
 fn raise(
     machine: &mut Machine<'_>,
     sweep: &Sweep,
+    at: usize,
     reference: &Reference,
     tile: &[Vec<i64>],
     policy: Policy,
     table: &mut Table<f64>,
 ) -> Result<(), EvalError> {
     let inner = machine.points(&reference.inner);
+    let steepest = steepest(sweep, at);
     for place in 0..table.cells.len() {
         let index = table.index(place);
         machine.set(&reference.dims, &index);
+        if !machine.exists()? {
+            continue;
+        }
         let mut top = f64::NEG_INFINITY;
         for point in tile {
             machine.set(&sweep.stream, point);
@@ -307,8 +323,8 @@ fn raise(
             _ if top.is_nan() => top,
             _ if *g == f64::NEG_INFINITY => top,
             Policy::Running => g.max(top),
-            Policy::First if top - *g > GUARD => top,
-            Policy::Lazy if top - *g > LAZY => top,
+            Policy::First if steepest * (top - *g) > GUARD => top,
+            Policy::Lazy if steepest * (top - *g) > LAZY => top,
             Policy::First | Policy::Lazy => *g,
         };
     }

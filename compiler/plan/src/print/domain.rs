@@ -10,7 +10,7 @@ use einloom_cascade::ir::Cascade;
 /// One line for the conditions of an accumulator: the ranges of the outermost streamed rank for a tile of resident
 /// points, whose first and last coordinates are written `p.first` and `p.last` (a rank that only selects from tables, `b` in `len[b]`, is one
 /// point of the tile). `None` if the conditions leave the rank alone.
-pub(super) fn line(
+pub(crate) fn line(
     plan: &FusedPlan,
     names: &Names,
     kernel: &Kernel,

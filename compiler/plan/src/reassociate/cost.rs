@@ -2,7 +2,7 @@
 
 use super::NOMINAL;
 use crate::domain::linear::Linear;
-use einloom_cascade::expr::{Expr, ExprId, MapOp, SymId, VarId};
+use einloom_cascade::expr::{DefId, Expr, ExprId, MapOp, SymId, VarId};
 use einloom_cascade::ir::Cascade;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Costs {
     symbols: Vec<i64>,
     vars: Vec<i64>,
+    /// By definition: how many definitions and outputs read it, as written.
+    users: Vec<usize>,
 }
 
 /// A cost: how often each product of ranks is visited.
@@ -96,6 +98,7 @@ impl Costs {
         let mut costs = Costs {
             symbols,
             vars: Vec::new(),
+            users: users(cascade),
         };
         for var in &cascade.vars {
             let extent = costs.value(cascade, var.extent);
@@ -124,6 +127,11 @@ impl Costs {
             Expr::Map(MapOp::Neg, args) => of(args[0]).saturating_neg(),
             _ => NOMINAL,
         }
+    }
+
+    /// How many definitions and outputs read a definition, as written.
+    pub(super) fn users(&self, def: DefId) -> usize {
+        self.users.get(def.index()).copied().unwrap_or(0)
     }
 
     fn symbol(&self, symbol: SymId) -> i64 {
@@ -167,4 +175,28 @@ impl Costs {
         }
         format!(", for {}", shapes.join(", "))
     }
+}
+
+fn users(cascade: &Cascade) -> Vec<usize> {
+    let mut users = vec![0; cascade.defs.len()];
+    for output in &cascade.outputs {
+        users[output.def.index()] += 1;
+    }
+    for def in &cascade.defs {
+        let (mut seen, mut read) = (BTreeSet::new(), BTreeSet::new());
+        let mut stack: Vec<ExprId> = def.conds.iter().copied().chain([def.body]).collect();
+        while let Some(id) = stack.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            if let Expr::Def(other, _) = cascade.exprs.get(id) {
+                read.insert(other.index());
+            }
+            stack.extend(cascade.exprs.children(id));
+        }
+        for other in read {
+            users[other] += 1;
+        }
+    }
+    users
 }

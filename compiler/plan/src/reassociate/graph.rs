@@ -34,7 +34,7 @@ pub(super) struct Graph {
     pub(super) reduced: Vec<VarId>,
     /// Factors and divisors without any rank, applied at the end.
     pub(super) scales: Vec<(ExprId, bool)>,
-    /// Cost as written.
+    /// Cost as written, without the definitions that others use as well: those are computed once, and free here.
     pub(super) written: Cost,
 }
 
@@ -57,6 +57,7 @@ impl Graph {
             graph: &mut graph,
             taken: outer,
             sums: Vec::new(),
+            shared: 0,
         };
         flat.sum(reduce, 0)?;
         let several = graph.factors.iter().filter(|factor| factor.value.is_some()).count() > 1;
@@ -72,6 +73,8 @@ struct Flattener<'a> {
     taken: BTreeSet<VarId>,
     /// Reduced ranks of the sums around the present place, innermost last.
     sums: Vec<Vec<VarId>>,
+    /// How many definitions around the present place others use as well.
+    shared: usize,
 }
 
 impl Flattener<'_> {
@@ -88,7 +91,9 @@ impl Flattener<'_> {
             ranks.extend(free(&self.cascade.exprs, cond));
         }
         ranks.extend(&reduce.vars);
-        self.graph.written = self.graph.written.plus(&Cost::step(&ranks));
+        if self.shared == 0 {
+            self.graph.written = self.graph.written.plus(&Cost::step(&ranks));
+        }
         self.sums.pop();
         for var in &reduce.vars {
             ranks.remove(var);
@@ -135,11 +140,15 @@ impl Flattener<'_> {
                 let reduce = self.renamed(id, reduce);
                 self.sum(&reduce, depth + 1)
             }
-            Expr::Def(def, places) if self.is_product_sum(id, depth) => {
-                let def = self.cascade.defs[def.index()].clone();
+            Expr::Def(at, places) if self.is_product_sum(id, depth) => {
+                let def = self.cascade.defs[at.index()].clone();
                 let map: BTreeMap<VarId, ExprId> = def.dims.iter().copied().zip(places.iter().copied()).collect();
                 let body = substitute(self.cascade, self.costs, def.body, &map, &self.taken);
-                self.product(body, depth + 1)
+                let shared = usize::from(self.costs.users(at) > 1);
+                self.shared += shared;
+                let ranks = self.product(body, depth + 1);
+                self.shared -= shared;
+                ranks
             }
             _ => Some(self.factor(id)),
         }

@@ -213,6 +213,8 @@ impl Block<'_> {
             Stmt::Await { buffer, count } => self.await_tile(*buffer, *count)?,
             Stmt::Release { buffer, count } => self.release(*buffer, *count)?,
             Stmt::DotWait(n) => self.dot_wait(*n),
+            Stmt::Take => return self.turn(true),
+            Stmt::Pass => return self.turn(false),
         }
         Ok(())
     }

@@ -3,8 +3,8 @@
 
 use super::value::Cells;
 use super::{Block, InterpError};
-use crate::ir::{BufferId, FillSource, Ix, Op, Operand, Roles, Stmt, TileProgram, ValueId};
-use crate::lower::arguments;
+use crate::ir::{BufferId, FillSource, Ix, Operand, Roles, Stmt, TileProgram, ValueId};
+use crate::roles::needs_complete;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -21,6 +21,8 @@ pub(super) struct Rings {
     filled: Vec<i64>,
     /// Pending dots, oldest first: the result, and the stages that it reads.
     pending: Vec<(ValueId, Vec<(BufferId, i64)>)>,
+    /// A turn is taken and not passed.
+    turn: bool,
 }
 
 impl Rings {
@@ -33,6 +35,7 @@ impl Rings {
                 .collect(),
             filled: vec![0; program.buffers.len()],
             pending: Vec::new(),
+            turn: false,
         }
     }
 
@@ -134,6 +137,23 @@ impl Block<'_> {
         self.shared.retire(buffer, stage)
     }
 
+    /// Turns alternate between taken and passed.
+    pub(super) fn turn(&mut self, taken: bool) -> Result<(), InterpError> {
+        if self.rings.turn == taken {
+            let what = if taken {
+                "a turn is taken twice"
+            } else {
+                "a turn is passed that nobody has"
+            };
+            return Err(InterpError::Illegal {
+                value: 0,
+                what: what.into(),
+            });
+        }
+        self.rings.turn = taken;
+        Ok(())
+    }
+
     pub(super) fn dot_wait(&mut self, n: u32) {
         let done = self.rings.pending.len().saturating_sub(n as usize);
         self.rings.pending.drain(..done);
@@ -173,18 +193,8 @@ impl Block<'_> {
             return Ok(());
         }
         let used = match stmt {
-            Stmt::Let(_, Op::Dot { left, right, .. }) => [left, right]
-                .into_iter()
-                .filter_map(|o| match o {
-                    Operand::Register(v) => Some(*v),
-                    Operand::Shared(..) => None,
-                })
-                .collect(),
-            Stmt::Let(_, op) => arguments(op),
-            Stmt::Store { index, value, mask, .. } => index.iter().copied().chain([*value]).chain(*mask).collect(),
-            Stmt::StoreShared { value, .. } => vec![*value],
             Stmt::For { .. } | Stmt::If { .. } | Stmt::Guard { .. } => self.rings.pending.iter().map(|p| p.0).collect(),
-            _ => Vec::new(),
+            other => needs_complete(other),
         };
         match used.into_iter().find(|v| self.rings.is_pending(*v)) {
             Some(v) => self.pending_error(v),

@@ -8,7 +8,7 @@ use super::error::{LowerError, Result};
 use super::reference::Running;
 use super::state::{Place, points};
 use super::sweep::{CarryPlan, Layout, SweepPlan};
-use crate::ir::{Type, ValueId};
+use crate::ir::{Elem, Type, ValueId};
 use einloom_cascade::expr::{Expr, MapOp, ReduceOp};
 use einloom_plan::ir::{Carry, Reference, Sweep};
 
@@ -190,6 +190,7 @@ impl Lowerer<'_> {
             None => None,
         };
         let mut next = Vec::with_capacity(params.len());
+        let alike = self.rounded_alike(sweep, number);
         for flat in 0..points(&layout.places) {
             let mut point = ctx.clone();
             let coordinates = Self::point(&layout.places, flat);
@@ -227,11 +228,11 @@ impl Lowerer<'_> {
                         weight,
                         mask,
                         before,
-                        rounds,
+                        (rounds, alike),
                     )?
                 }
                 None => {
-                    let part = self.tile_part(&mut point, carry, &plan.layout, weight, mask)?;
+                    let part = self.tile_part(&mut point, carry, &plan.layout, weight, mask, alike)?;
                     match rescale.filter(|_| carry.op == ReduceOp::Sum) {
                         Some(factor) => self.b.fma(before, factor, part),
                         None => self.b.combine(carry.op, before, part),
@@ -258,7 +259,7 @@ impl Lowerer<'_> {
         Ok(())
     }
 
-    /// What a tile adds to an accumulator of one value a row.
+    /// What a tile adds to an accumulator of one value a row; `alike`: the type to which a dot rounds the same weights.
     fn tile_part(
         &mut self,
         ctx: &mut Ctx,
@@ -266,8 +267,12 @@ impl Lowerer<'_> {
         layout: &Layout,
         weight: Option<ValueId>,
         mask: Option<ValueId>,
+        alike: Option<Elem>,
     ) -> Result<ValueId> {
-        let streamed = self.eval(ctx, carry.streamed)?;
+        let mut streamed = self.eval(ctx, carry.streamed)?;
+        if let Some(elem) = alike {
+            streamed = self.rounded(streamed, elem);
+        }
         let value = match weight {
             Some(weight) => self.b.mul(weight, streamed),
             None => streamed,
@@ -305,7 +310,7 @@ impl Lowerer<'_> {
         weight: Option<ValueId>,
         mask: Option<ValueId>,
         before: ValueId,
-        rounds: bool,
+        (rounds, alike): (bool, Option<Elem>),
     ) -> Result<ValueId> {
         let mut term = Term::one();
         let mut over = layout.cols.clone();
@@ -343,6 +348,7 @@ impl Lowerer<'_> {
             over: &over,
             acc: Some(before),
             rounds,
+            alike: alike.is_some(),
             conds: &carry.conds,
         };
         let mut result = left.clone();

@@ -276,33 +276,43 @@ impl Builder {
         (x == y && c == d && by == c && rem == d).then_some(x)
     }
 
-    /// Constants of nested products are one constant: `c (d x)`, and `c (d x + e)` of a fused multiply-add.
+    /// Constants of nested products are one constant: `c (d x)`. Not where their product leaves the normal numbers, which `d x` may not.
     fn scaled_once(&mut self, op: MapOp, args: &[ValueId]) -> Option<ValueId> {
         if op != MapOp::Mul {
             return None;
         }
+        let (c, x) = self.constant_of(args[0], args[1])?;
+        let (a, b) = self.definition(x, MapOp::Mul)?;
+        let (d, rest) = self.constant_of(a, b)?;
+        let product = Self::merged(c, d)?;
+        let product = self.real(product);
+        Some(self.mul(rest, product))
+    }
+
+    /// `c (d y + e)` as `(c d) y + c e`, for constants of normal size.
+    pub(crate) fn scaled_fma(&mut self, x: ValueId, c: ValueId) -> Option<ValueId> {
+        let (y, d, e) = self.fma_definition(x)?;
         let real = |s: &Self, v: ValueId| match s.known(v) {
             Some(Const::Real(x)) => Some(x),
             _ => None,
         };
-        let (c, x) = match (real(self, args[0]), real(self, args[1])) {
-            (Some(c), None) => (c, args[1]),
-            (None, Some(c)) => (c, args[0]),
-            _ => return None,
-        };
-        if let Some((a, b)) = self.definition(x, MapOp::Mul) {
-            let (d, rest) = match (real(self, a), real(self, b)) {
-                (Some(d), None) => (d, b),
-                (None, Some(d)) => (d, a),
-                _ => return None,
-            };
-            let product = self.real(c * d);
-            return Some(self.mul(rest, product));
-        }
-        let (y, d, e) = self.fma_definition(x)?;
-        let (d, e) = (real(self, d)?, real(self, e)?);
-        let (d, e) = (self.real(c * d), self.real(c * e));
+        let (c, d, e) = (real(self, c)?, real(self, d)?, real(self, e)?);
+        let (d, e) = (Self::merged(c, d)?, Self::merged(c, e)?);
+        let (d, e) = (self.real(d), self.real(e));
         Some(self.fma(y, d, e))
+    }
+
+    /// The constant and the other one of two factors.
+    fn constant_of(&self, a: ValueId, b: ValueId) -> Option<(f64, ValueId)> {
+        match (self.known(a), self.known(b)) {
+            (Some(Const::Real(x)), None) => Some((x, b)),
+            (None, Some(Const::Real(x))) => Some((x, a)),
+            _ => None,
+        }
+    }
+
+    fn merged(c: f64, d: f64) -> Option<f64> {
+        Some(c * d).filter(|x| (*x as f32).is_normal())
     }
 
     fn fma_definition(&self, value: ValueId) -> Option<(ValueId, ValueId, ValueId)> {
@@ -473,5 +483,39 @@ pub(crate) fn arguments(op: &Op) -> Vec<ValueId> {
         Op::Cast(v) | Op::RowReduce(_, v) | Op::QuadReduce(_, v) => vec![*v],
         Op::Load { index, mask, .. } => index.iter().copied().chain(*mask).collect(),
         Op::Dot { left, right, acc, .. } => operand(left).into_iter().chain(operand(right)).chain(*acc).collect(),
+    }
+}
+
+/// The operation with every argument replaced.
+pub(crate) fn with_arguments(op: &Op, to: &mut dyn FnMut(ValueId) -> ValueId) -> Op {
+    use crate::ir::Operand;
+    let operand = |o: &Operand, to: &mut dyn FnMut(ValueId) -> ValueId| match o {
+        Operand::Register(v) => Operand::Register(to(*v)),
+        Operand::Shared(buffer, stage) => Operand::Shared(*buffer, stage.map(to)),
+    };
+    match op {
+        Op::Real(_) | Op::Int(_) | Op::Param(_) | Op::Grid(_) | Op::Block | Op::Blocks | Op::Lane => op.clone(),
+        Op::Math(math, list) => Op::Math(*math, list.iter().map(|&v| to(v)).collect()),
+        Op::Cast(v) => Op::Cast(to(*v)),
+        Op::RowReduce(by, v) => Op::RowReduce(*by, to(*v)),
+        Op::QuadReduce(by, v) => Op::QuadReduce(*by, to(*v)),
+        Op::Load { tensor, index, mask } => Op::Load {
+            tensor: *tensor,
+            index: index.iter().map(|&v| to(v)).collect(),
+            mask: mask.map(to),
+        },
+        Op::Dot {
+            left,
+            right,
+            over,
+            acc,
+            kind,
+        } => Op::Dot {
+            left: operand(left, to),
+            right: operand(right, to),
+            over: *over,
+            acc: acc.map(to),
+            kind: *kind,
+        },
     }
 }

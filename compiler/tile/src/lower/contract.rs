@@ -41,6 +41,8 @@ pub(crate) struct Contraction<'c> {
     pub(crate) acc: Option<ValueId>,
     /// Computed operands may be rounded to 16 bits.
     pub(crate) rounds: bool,
+    /// A sum takes the left operand rounded as the dot does.
+    pub(crate) alike: bool,
     /// Where the contracted points count; the terms' masks say so too.
     pub(crate) conds: &'c [ExprId],
 }
@@ -398,6 +400,7 @@ impl Lowerer<'_> {
                 masks: Vec::new(),
             },
         )?;
+        let value = if c.alike { self.rounded(value, elem) } else { value };
         let mut value = self.widen(value, Some(c.rows.axis), Some(c.over.axis));
         // A weight is 0 already at columns outside of the stream.
         let weighted = factors.iter().any(|f| match f {

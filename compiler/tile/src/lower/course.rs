@@ -103,21 +103,38 @@ impl Lowerer<'_> {
         }
     }
 
-    /// The visits with the first step as a part of its own, tested if any is: overlapped loops begin with it.
-    pub(crate) fn first_apart(&mut self, visits: &mut Visits) {
+    /// The visits with the first step as a part of its own: overlapped loops begin with it. Where there are tiles with tests and tiles without,
+    /// it stands twice, and one of the two runs.
+    pub(crate) fn first_apart(&mut self, visits: &mut Visits, split: bool) {
         let second = self.b.add_int(visits.lo, 1);
         let end = self.b.map(MapOp::Min, &[second, visits.hi]);
-        let first = Part {
-            lo: visits.lo,
-            hi: end,
-            tested: visits.parts.iter().any(|p| p.tested),
-            label: FIRST,
-            course: visits.course.clone(),
+        let tested = visits.parts.iter().any(|p| p.tested);
+        let full = visits.parts.iter().find(|p| !p.tested).map(|p| (p.lo, p.hi));
+        let mut firsts = Vec::new();
+        let mut first = |lo, hi, tested| {
+            firsts.push(Part {
+                lo,
+                hi,
+                tested,
+                label: FIRST,
+                course: visits.course.clone(),
+            });
         };
+        match full.filter(|_| tested && split) {
+            None => first(visits.lo, end, tested),
+            Some((from, to)) => {
+                let among = self.b.map(MapOp::Le, &[from, visits.lo]);
+                let behind = self.b.map(MapOp::Min, &[second, to]);
+                let behind = self.b.select(among, behind, visits.lo);
+                first(visits.lo, behind, false);
+                let lo = self.b.map(MapOp::Max, &[visits.lo, behind]);
+                first(lo, end, true);
+            }
+        }
         for part in &mut visits.parts {
             part.lo = self.b.map(MapOp::Max, &[part.lo, second]);
         }
-        visits.parts.insert(0, first);
+        visits.parts.splice(0..0, firsts);
     }
 }
 

@@ -105,7 +105,7 @@ fn mark(stmts: &[Stmt], live: &mut BTreeSet<ValueId>) {
             Stmt::Await { count, .. } | Stmt::Release { count, .. } => {
                 live.insert(*count);
             }
-            Stmt::Commit | Stmt::Wait(_) | Stmt::Barrier | Stmt::DotWait(_) => {}
+            Stmt::Commit | Stmt::Wait(_) | Stmt::Barrier | Stmt::DotWait(_) | Stmt::Take | Stmt::Pass => {}
         }
     }
 }

@@ -19,8 +19,13 @@ impl Lowerer<'_> {
         if let Some(&value) = ctx.memo.get(&id) {
             return Ok(value);
         }
+        // What is near enough for an exponent only is no value of the expression elsewhere.
+        let outside = std::mem::take(&mut self.near.only_here);
         let value = self.eval_new(ctx, id)?;
-        ctx.memo.insert(id, value);
+        if !self.near.only_here {
+            ctx.memo.insert(id, value);
+        }
+        self.near.only_here |= outside;
         Ok(value)
     }
 
@@ -69,6 +74,15 @@ impl Lowerer<'_> {
         if self.is_uniform_int(id) {
             return Ok(self.uniform(id));
         }
+        // A sum may be smaller than its terms: an error relative to a term is none relative to the sum.
+        let coarse = self.near.coarse;
+        self.near.coarse &= matches!(op, MapOp::Mul | MapOp::Div | MapOp::Neg | MapOp::Exp | MapOp::Tanh);
+        let value = self.eval_real_map(ctx, id, op, args);
+        self.near.coarse = coarse;
+        value
+    }
+
+    fn eval_real_map(&mut self, ctx: &mut Ctx, id: ExprId, op: MapOp, args: &[ExprId]) -> Result<ValueId> {
         if op == MapOp::Add && self.kind(id) == Kind::Real {
             for (product, other) in [(args[0], args[1]), (args[1], args[0])] {
                 if let Some((a, b)) = self.factors_of(product) {
@@ -87,15 +101,22 @@ impl Lowerer<'_> {
         }
         if op == MapOp::Exp && self.near.weights {
             let outside = std::mem::replace(&mut self.near.exponent, true);
-            let exponent = self.eval(ctx, args[0]);
-            self.near.exponent = outside;
+            let exponent = self.eval(ctx, args[0])?;
             let log2_e = self.b.real(std::f64::consts::LOG2_E);
-            let exponent = self.b.mul(exponent?, log2_e);
+            // In an exponent the constants of `d y + e` take the factor in: that keeps the absolute error small, not the relative one.
+            let scaled = self.b.scaled_fma(exponent, log2_e);
+            let exponent = scaled.unwrap_or_else(|| self.b.mul(exponent, log2_e));
+            self.near.exponent = outside;
             return Ok(self.b.exp2(exponent));
         }
         let mut values = Vec::with_capacity(args.len());
         for &arg in args {
             values.push(self.eval(ctx, arg)?);
+        }
+        if let (MapOp::Mul, true, &[a, b]) = (op, self.near.exponent, values.as_slice())
+            && let Some(value) = self.b.scaled_fma(a, b).or_else(|| self.b.scaled_fma(b, a))
+        {
+            return Ok(value);
         }
         if op == MapOp::Tanh && self.near.exponent {
             return Ok(self.tanh_in_exponent(values[0]));
@@ -112,9 +133,14 @@ impl Lowerer<'_> {
         Ok(self.b.map(op, &values))
     }
 
+    /// Where an exponent is a product and weights are rounded to bf16, whatever is relative to 2^-11 (module doc of [`super::precision`]). Else
     /// `tanh x = 1 - 2 / (e^(2x) + 1)`: near 0 the difference cancels, which leaves an absolute error of about 2^-22 as everywhere else;
     /// enough in an exponent, not for a small result by itself.
     fn tanh_in_exponent(&mut self, x: ValueId) -> ValueId {
+        self.near.only_here = true;
+        if self.near.coarse {
+            return self.b.math(Math::TanhFast, &[x], Elem::F32);
+        }
         let scale = self.b.real(2.0 * std::f64::consts::LOG2_E);
         let x = self.b.mul(x, scale);
         let power = self.b.exp2(x);

@@ -7,6 +7,7 @@
 //! ([`sweep`], [`pipeline`]), cut into tested and untested parts by the projected domains ([`range`]).
 
 mod absorb;
+mod alignment;
 mod builder;
 mod context;
 mod contract;
@@ -15,6 +16,7 @@ pub(crate) mod dead;
 mod error;
 mod eval;
 mod facts;
+mod flat;
 mod fold;
 mod guard;
 mod index;
@@ -28,6 +30,7 @@ mod reduce;
 mod reference;
 mod rings;
 mod roles;
+mod scalars;
 mod search;
 mod state;
 mod store;
@@ -79,10 +82,23 @@ pub fn default_schedule(
     machine: &MachineModel,
     shape: &ShapeClass,
 ) -> std::result::Result<Schedule, LowerError> {
+    lower_by_default(plan, kernel, machine, shape).map(|(schedule, _)| schedule)
+}
+
+/// [`default_schedule`] and what it lowers the kernel to, which was needed to find it.
+///
+/// # Errors
+/// As [`default_schedule`].
+pub fn lower_by_default(
+    plan: &FusedPlan,
+    kernel: usize,
+    machine: &MachineModel,
+    shape: &ShapeClass,
+) -> std::result::Result<(Schedule, LoweredKernel), LowerError> {
     let mut first = None;
     for schedule in crate::schedule::candidates(machine) {
         match lower(plan, kernel, &schedule, machine, shape) {
-            Ok(_) => return Ok(schedule),
+            Ok(lowered) => return Ok((schedule, lowered)),
             Err(error @ (LowerError::Unsupported { .. } | LowerError::Bug(_))) => return Err(error),
             Err(error) => first = Some(error),
         }
@@ -161,7 +177,7 @@ fn build(plan: &FusedPlan, index: usize, schedule: &Schedule, shape: &ShapeClass
         mut b,
         tensors,
         scalars,
-        rings,
+        mut rings,
         ..
     } = lowerer;
     if let Some(specialised) = schedule.specialised {
@@ -169,6 +185,10 @@ fn build(plan: &FusedPlan, index: usize, schedule: &Schedule, shape: &ShapeClass
             let lives: Vec<rings::Ring> = rings.rings.values().copied().collect();
             let body = std::mem::take(&mut b.program.body);
             b.program.body = persist::persist(&mut b, body, &lives);
+            if specialised.flat {
+                let body = std::mem::take(&mut b.program.body);
+                b.program.body = flat::flatten(&mut b, body, &mut rings, specialised.turns);
+            }
         }
         synchronise::synchronise(&mut b.program, &rings.counts);
     }
@@ -177,6 +197,7 @@ fn build(plan: &FusedPlan, index: usize, schedule: &Schedule, shape: &ShapeClass
     }
     let mut program = b.program;
     dead::remove(&mut program);
+    alignment::relax(&mut program);
     check_specialised(&program)?;
     Ok(LoweredKernel {
         program,
@@ -431,6 +452,7 @@ impl Lowerer<'_> {
         }
     }
 
+    /// The alignment that the shape class promises of a tensor; what the program demands of it may be less ([`alignment`]).
     pub(crate) fn align_of(&self, key: TensorKey) -> u32 {
         match key {
             TensorSource::Input(i) => self.shape.input_align.get(i).copied().unwrap_or(1),

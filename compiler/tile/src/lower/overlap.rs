@@ -48,9 +48,9 @@ struct Left {
 pub(crate) struct Pending {
     /// Stages of the tile before.
     pub(crate) stages: BTreeMap<BufferId, ValueId>,
-    dots: Vec<Stmt>,
+    pub(crate) dots: Vec<Stmt>,
     /// Left operands that the body leaves.
-    lefts: BTreeSet<ValueId>,
+    pub(crate) lefts: BTreeSet<ValueId>,
     pub(crate) after: Previous,
 }
 
@@ -154,7 +154,8 @@ fn is_dot(stmt: &Stmt) -> bool {
 }
 
 impl Lowerer<'_> {
-    /// Cuts the deferred dots off a part, and gives it those of the part before (`None`: it is the first).
+    /// Cuts the deferred dots off a part, and gives it those of the part before (`None`: it is the first). A part with the first tile has none to issue:
+    /// if it runs, no other one did.
     pub(crate) fn defer(
         &mut self,
         draft: &mut Draft,
@@ -189,7 +190,9 @@ impl Lowerer<'_> {
             if let Some(before) = before {
                 entry.init = before.acc;
                 entry.param = self.b.fresh(acc_type);
-                self.issue(&mut pending, &dots, &left_params.params, entry.param, carried.param);
+                if !draft.first {
+                    self.issue(&mut pending, &dots, &left_params.params, entry.param, carried.param);
+                }
             }
             draft.carried[slot] = entry;
             pending.lefts.extend(dots.iter().map(|d| d.left));
@@ -292,12 +295,13 @@ struct Lefts {
 }
 
 /// Orders a body: what the leading dots need, the leading dots, the deferred dots, the rest; left operands for the next iteration are
-/// made at the end, when the deferred dots no longer read the last ones.
-pub(crate) fn arrange(body: Vec<Stmt>, pending: &Pending) -> Vec<Stmt> {
-    if pending.dots.is_empty() {
+/// made at the end, when the deferred dots no longer read the last ones. With `turns` the warpgroups issue their dots in turn, so that one's dots run
+/// beside the other's arithmetic.
+pub(crate) fn arrange(body: Vec<Stmt>, dots: &[Stmt], made: &BTreeSet<ValueId>, turns: bool) -> Vec<Stmt> {
+    if dots.is_empty() {
         return body;
     }
-    let late: BTreeSet<ValueId> = pending.dots.iter().filter_map(defined).collect();
+    let late: BTreeSet<ValueId> = dots.iter().filter_map(defined).collect();
     let leading = leading(&body, &late);
     let (first, rest): (Vec<Stmt>, Vec<Stmt>) = body
         .into_iter()
@@ -310,11 +314,18 @@ pub(crate) fn arrange(body: Vec<Stmt>, pending: &Pending) -> Vec<Stmt> {
             _ => {}
         }
     }
-    let moves = |s: &Stmt| defined(s).is_some_and(|id| pending.lefts.contains(&id) && !read.contains(&id));
+    let moves = |s: &Stmt| defined(s).is_some_and(|id| made.contains(&id) && !read.contains(&id));
     let (lefts, rest): (Vec<Stmt>, Vec<Stmt>) = rest.into_iter().partition(moves);
     let guarded = rest.iter().any(|s| matches!(s, Stmt::Guard { .. }));
     let mut ordered = first;
-    ordered.extend(pending.dots.iter().cloned());
+    if turns {
+        let at = ordered.iter().position(is_dot).unwrap_or(ordered.len());
+        ordered.insert(at, Stmt::Take);
+    }
+    ordered.extend(dots.iter().cloned());
+    if turns {
+        ordered.push(Stmt::Pass);
+    }
     if guarded {
         // Both versions of the left operands and the scores are live at the guard: the old operands must be gone by then.
         ordered.push(Stmt::DotWait(0));

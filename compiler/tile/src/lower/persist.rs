@@ -1,122 +1,156 @@
 //! Persistent programs: a block loops over grid points instead of computing one.
 //!
-//! The body becomes that of a loop over `block, block + blocks, ..`. Where the last grid dimension orders tiles by length (`reversed`), a round takes a pair
-//! of tiles, the t-th longest and the t-th shortest, one after the other: all pairs of a row are about equally long, so that all blocks end
-//! together. Rings live on from one grid point to the next.
+//! The body becomes that of a loop over `block, block + blocks, ..`. Where the last grid dimension orders tiles by length (`reversed`), blocks take pairs
+//! of tiles, one after the other: the tiles of a row in the order longest, shortest, second longest, second shortest, ... All pairs are about
+//! equally long, so that all blocks end together. Rings live on from one grid point to the next.
 
 use super::builder::{Builder, scalar};
 use super::rings::Ring;
-use crate::ir::{Elem, Extent, LoopValue, Math, Op, Stmt, ValueId};
+use super::scalars::Scalars;
+use crate::ir::{Elem, LoopValue, Math, Op, Stmt, ValueId};
 use einloom_cascade::expr::MapOp;
+
+/// Label of the loop over grid points.
+pub(super) const GRID: &str = "grid";
 
 /// Wraps the finished body of the outermost scope.
 pub(crate) fn persist(b: &mut Builder, body: Vec<Stmt>, rings: &[Ring]) -> Vec<Stmt> {
     let mut outer = Scalars::default();
     let extents = outer.extents(b);
     let paired = b.program.grid.last().is_some_and(|g| g.reversed);
+    let (rounds, blocks, block) = rounds(&mut outer, b, &extents, paired);
     let zero = outer.int(b, 0);
-    let one = outer.int(b, 1);
-    let two = outer.int(b, 2);
-    // Extents of the units that blocks take in turn: grid points, or pairs of them.
-    let mut units = extents.clone();
-    if let Some(last) = units.last_mut().filter(|_| paired) {
-        let above = outer.map(b, MapOp::Add, *last, one);
-        *last = outer.map(b, MapOp::IDiv, above, two);
-    }
-    let total = units.iter().copied().reduce(|x, y| outer.map(b, MapOp::Mul, x, y));
-    let total = total.unwrap_or(one);
-    let block = outer.emit(b, Op::Block);
-    let blocks = outer.emit(b, Op::Blocks);
-    let left = outer.map(b, MapOp::Sub, total, block);
-    let above = outer.map(b, MapOp::Add, left, blocks);
-    let above = outer.map(b, MapOp::Sub, above, one);
-    let mut rounds = outer.map(b, MapOp::IDiv, above, blocks);
-    if paired {
-        rounds = outer.map(b, MapOp::Mul, rounds, two);
-    }
     let round = b.fresh_at(0, scalar(Elem::I32));
     let mut inner = Scalars::default();
-    let mut turn = round;
-    if paired {
-        turn = inner.map(b, MapOp::IDiv, round, two);
-    }
-    let first = inner.map(b, MapOp::Mul, turn, blocks);
-    let linear = inner.map(b, MapOp::Add, first, block);
-    let mut coordinates = unpack(&mut inner, b, linear, &units);
-    let mut present = None;
+    let walk = walk(&mut outer, &mut inner, b, (round, block, blocks), &extents, paired);
+    let mut coordinates: Vec<ValueId> = walk.iter().map(|c| c.param).collect();
     if let (Some(at), Some(&extent)) = (coordinates.last_mut().filter(|_| paired), extents.last()) {
-        // Longest first: the t-th longest, then the t-th shortest. The middle one of an odd number has no partner.
-        let last = inner.map(b, MapOp::Sub, extent, one);
-        let mirrored = inner.map(b, MapOp::Sub, last, *at);
-        let second = inner.map(b, MapOp::IMod, round, two);
-        let second = inner.compare(b, MapOp::Eq, second, one);
-        let alone = inner.compare(b, MapOp::Eq, *at, mirrored);
-        let missing = inner.compare(b, MapOp::And, second, alone);
-        present = Some(inner.emit(b, Op::Math(Math::Select, vec![missing, zero, one])));
-        *at = inner.emit(b, Op::Math(Math::Select, vec![second, *at, mirrored]));
+        *at = alternate(&mut inner, b, *at, extent);
     }
-    let body: Vec<Stmt> = body
-        .into_iter()
-        .filter_map(|stmt| match stmt {
-            Stmt::Let(id, _) if rings.iter().any(|r| r.start == id) => None,
-            Stmt::Let(id, Op::Grid(at)) => Some(Stmt::Let(id, Op::Cast(coordinates[at]))),
-            other => Some(other),
+    let body = body.into_iter().filter_map(|stmt| match stmt {
+        Stmt::Let(id, _) if rings.iter().any(|r| r.start == id) => None,
+        Stmt::Let(id, Op::Grid(at)) => Some(Stmt::Let(id, Op::Cast(coordinates[at]))),
+        other => Some(other),
+    });
+    let mut stmts = outer.0;
+    let mut point = inner.0;
+    point.extend(body);
+    let mut carried: Vec<LoopValue> = rings
+        .iter()
+        .map(|ring| LoopValue {
+            init: zero,
+            param: ring.start,
+            next: ring.filled,
+            result: b.fresh_at(0, scalar(Elem::I32)),
         })
         .collect();
-    let mut point = inner.0;
-    let carried = match present {
-        None => {
-            point.extend(body);
-            let one_loop = |ring: &Ring, result| LoopValue {
-                init: zero,
-                param: ring.start,
-                next: ring.filled,
-                result,
-            };
-            rings
-                .iter()
-                .map(|r| one_loop(r, b.fresh_at(0, scalar(Elem::I32))))
-                .collect()
-        }
-        Some(present) => {
-            let mut carried = Vec::new();
-            let mut inside = Vec::new();
-            for ring in rings {
-                let [param, result, last] = [(); 3].map(|()| b.fresh_at(0, scalar(Elem::I32)));
-                carried.push(LoopValue {
-                    init: zero,
-                    param,
-                    next: result,
-                    result: last,
-                });
-                inside.push(LoopValue {
-                    init: param,
-                    param: ring.start,
-                    next: ring.filled,
-                    result,
-                });
-            }
-            point.push(Stmt::For {
-                var: b.fresh_at(0, scalar(Elem::I32)),
-                lo: zero,
-                hi: present,
-                carried: inside,
-                body,
-                label: "grid point".to_owned(),
-            });
-            carried
-        }
-    };
-    let mut stmts = outer.0;
+    carried.extend(walk);
     stmts.push(Stmt::For {
         var: round,
         lo: zero,
         hi: rounds,
         carried,
         body: point,
-        label: "grid".to_owned(),
+        label: GRID.to_owned(),
     });
     stmts
+}
+
+/// Grid points of this block, the number of blocks, this block. With pairs, blocks take two neighbours at a time; the very last may be alone.
+fn rounds(s: &mut Scalars, b: &mut Builder, extents: &[ValueId], paired: bool) -> (ValueId, ValueId, ValueId) {
+    let one = s.int(b, 1);
+    let points = extents.iter().copied().reduce(|x, y| s.map(b, MapOp::Mul, x, y));
+    let points = points.unwrap_or(one);
+    let block = s.emit(b, Op::Block);
+    let blocks = s.emit(b, Op::Blocks);
+    let two = s.int(b, 2);
+    let mut units = points;
+    if paired {
+        let above = s.map(b, MapOp::Add, points, one);
+        units = s.map(b, MapOp::IDiv, above, two);
+    }
+    let left = s.map(b, MapOp::Sub, units, block);
+    let above = s.map(b, MapOp::Add, left, blocks);
+    let above = s.map(b, MapOp::Sub, above, one);
+    let turns = s.map(b, MapOp::IDiv, above, blocks);
+    if !paired {
+        return (turns, blocks, block);
+    }
+    // Two in every turn but the last, which has what is left of the grid.
+    let before = s.map(b, MapOp::Sub, turns, one);
+    let last = s.map(b, MapOp::Mul, before, blocks);
+    let last = s.map(b, MapOp::Add, last, block);
+    let last = s.map(b, MapOp::Mul, last, two);
+    let left = s.map(b, MapOp::Sub, points, last);
+    let left = s.map(b, MapOp::Min, left, two);
+    let before = s.map(b, MapOp::Mul, before, two);
+    (s.map(b, MapOp::Add, before, left), blocks, block)
+}
+
+/// Coordinates that go from grid point to grid point, by additions with carries: a division takes longer than a round can hide.
+fn walk(
+    outer: &mut Scalars,
+    inner: &mut Scalars,
+    b: &mut Builder,
+    (round, block, blocks): (ValueId, ValueId, ValueId),
+    extents: &[ValueId],
+    paired: bool,
+) -> Vec<LoopValue> {
+    let (one, two) = (outer.int(b, 1), outer.int(b, 2));
+    let mut first = block;
+    let mut steps = vec![blocks; extents.len()];
+    if paired {
+        // From the first of a pair to its second, and on to the first of the next pair.
+        first = outer.map(b, MapOp::Mul, block, two);
+        let on = outer.map(b, MapOp::Mul, blocks, two);
+        let on = outer.map(b, MapOp::Sub, on, one);
+        let mut within = vec![outer.int(b, 0); extents.len()];
+        if let Some(last) = within.last_mut() {
+            *last = one;
+        }
+        let on = unpack(outer, b, on, extents);
+        let second = inner.map(b, MapOp::IMod, round, two);
+        let second = inner.compare(b, MapOp::Eq, second, one);
+        for (step, (within, on)) in steps.iter_mut().zip(within.into_iter().zip(on)) {
+            *step = inner.emit(b, Op::Math(Math::Select, vec![second, on, within]));
+        }
+    } else {
+        steps = unpack(outer, b, blocks, extents);
+    }
+    let first = unpack(outer, b, first, extents);
+    let (zero, one) = (inner.int(b, 0), inner.int(b, 1));
+    let mut carry = zero;
+    let mut walk = Vec::new();
+    for at in (0..extents.len()).rev() {
+        let [param, result] = [(); 2].map(|()| b.fresh_at(0, scalar(Elem::I32)));
+        let sum = inner.map(b, MapOp::Add, param, steps[at]);
+        let mut next = inner.map(b, MapOp::Add, sum, carry);
+        if at > 0 {
+            let over = inner.compare(b, MapOp::Le, extents[at], next);
+            let wrapped = inner.map(b, MapOp::Sub, next, extents[at]);
+            next = inner.emit(b, Op::Math(Math::Select, vec![over, wrapped, next]));
+            carry = inner.emit(b, Op::Math(Math::Select, vec![over, one, zero]));
+        }
+        walk.push(LoopValue {
+            init: first[at],
+            param,
+            next,
+            result,
+        });
+    }
+    walk.reverse();
+    walk
+}
+
+/// `extent - 1, 0, extent - 2, 1, ..`: the longest, the shortest, ..
+fn alternate(s: &mut Scalars, b: &mut Builder, at: ValueId, extent: ValueId) -> ValueId {
+    let (zero, one, two) = (s.int(b, 0), s.int(b, 1), s.int(b, 2));
+    let half = s.map(b, MapOp::IDiv, at, two);
+    let last = s.map(b, MapOp::Sub, extent, one);
+    let mirrored = s.map(b, MapOp::Sub, last, half);
+    let odd = s.map(b, MapOp::IMod, at, two);
+    let long = s.compare(b, MapOp::Eq, odd, zero);
+    s.emit(b, Op::Math(Math::Select, vec![long, mirrored, half]))
 }
 
 /// Coordinates of a linear index, first dimension outermost.
@@ -132,64 +166,4 @@ fn unpack(s: &mut Scalars, b: &mut Builder, linear: ValueId, extents: &[ValueId]
         coordinates[at] = coordinate;
     }
     coordinates
-}
-
-/// Scalar statements in order.
-#[derive(Default)]
-struct Scalars(Vec<Stmt>);
-
-impl Scalars {
-    fn emit_as(&mut self, b: &mut Builder, op: Op, elem: Elem) -> ValueId {
-        let id = b.fresh_at(0, scalar(elem));
-        self.0.push(Stmt::Let(id, op));
-        id
-    }
-
-    fn emit(&mut self, b: &mut Builder, op: Op) -> ValueId {
-        self.emit_as(b, op, Elem::I32)
-    }
-
-    fn int(&mut self, b: &mut Builder, n: i64) -> ValueId {
-        self.emit(b, Op::Int(n))
-    }
-
-    fn map(&mut self, b: &mut Builder, op: MapOp, x: ValueId, y: ValueId) -> ValueId {
-        self.emit(b, Op::Math(Math::Map(op), vec![x, y]))
-    }
-
-    fn compare(&mut self, b: &mut Builder, op: MapOp, x: ValueId, y: ValueId) -> ValueId {
-        self.emit_as(b, Op::Math(Math::Map(op), vec![x, y]), Elem::Bool)
-    }
-
-    /// Extents of the grid.
-    fn extents(&mut self, b: &mut Builder) -> Vec<ValueId> {
-        let grid: Vec<Extent> = b.program.grid.iter().map(|g| g.extent.clone()).collect();
-        grid.iter().map(|e| self.extent(b, e)).collect()
-    }
-
-    fn extent(&mut self, b: &mut Builder, extent: &Extent) -> ValueId {
-        match extent {
-            Extent::Const(n) => self.int(b, *n),
-            Extent::Param(i) => {
-                let elem = b.program.scalars[*i].elem;
-                let value = self.emit_as(b, Op::Param(*i), elem);
-                if elem == Elem::I32 {
-                    value
-                } else {
-                    self.emit(b, Op::Cast(value))
-                }
-            }
-            Extent::CeilDiv(inner, by) => {
-                let inner = self.extent(b, inner);
-                let more = self.int(b, by - 1);
-                let by = self.int(b, *by);
-                let above = self.map(b, MapOp::Add, inner, more);
-                self.map(b, MapOp::IDiv, above, by)
-            }
-            Extent::Map(op, args) => {
-                let args: Vec<ValueId> = args.iter().map(|a| self.extent(b, a)).collect();
-                self.emit(b, Op::Math(Math::Map(*op), args))
-            }
-        }
-    }
 }

@@ -4,12 +4,19 @@
 //! unit. An operand that is computed (a weight, `silu(K)`) is rounded to the 16-bit type of the other one only if its
 //! result reaches nothing but 16-bit outputs: a computation in that type would have rounded it too. Every other dot is
 //! computed in f32, one multiply-add after another, from f32 operands in shared memory. This is also the path of f32 inputs.
+//!
+//! A weight that such a dot rounds and that a sum beside it counts is rounded for both, if it has no reference: `sum r(W) v / sum r(W)` is the exact mean
+//! under slightly other weights, while `sum r(W) v / sum W` keeps the rounding of a weight that stands alone, which the promise has no room for (2^-8 of
+//! the result in bf16). Relative to the running maximum the largest weight is 1, which no rounding changes: its sum is taken as it stands.
 
 use super::Lowerer;
+use super::contract::{Factor, Term};
 use super::facts::is_half;
+use super::operand::dot_elem;
 use super::roles::accesses;
-use einloom_cascade::expr::{Expr, ExprId};
-use einloom_plan::ir::{LeafDef, Store, Target};
+use crate::ir::{Elem, ValueId};
+use einloom_cascade::expr::{DType, Expr, ExprId, ReduceOp};
+use einloom_plan::ir::{Carry, LeafDef, Store, Target};
 use std::collections::BTreeSet;
 
 impl Lowerer<'_> {
@@ -77,6 +84,50 @@ impl Lowerer<'_> {
             .collect()
     }
 
+    /// The carries whose weights are rounded alike for a dot and for a sum: `number` and one of the others. Where the dot is the quotient's numerator
+    /// in every store, and both have the same weights without a reference, at the same points.
+    pub(crate) fn rounded_alike(&self, sweep: usize, number: usize) -> Option<Elem> {
+        let carries = &self.kernel.sweeps[sweep].carries;
+        (0..carries.len()).find_map(|other| {
+            let dot = if carries[number].dims.is_empty() { other } else { number };
+            let sum = if dot == number { other } else { number };
+            let elem = self.rounded_weight(&carries[dot], &carries[sum])?;
+            let both = [dot, sum].into_iter().all(|at| self.rounds_carry(sweep, at));
+            let reads = |s: &Store, at: usize| self.reads_carry(s.value, sweep, at);
+            let divided = |s: &Store| reads(s, dot) || !reads(s, sum);
+            (both && self.kernel.stores.iter().all(divided)).then_some(elem)
+        })
+    }
+
+    /// The 16-bit type of the right operand, if `dot` sums exactly what `sum` does, times that operand.
+    fn rounded_weight(&self, dot: &Carry, sum: &Carry) -> Option<Elem> {
+        let sums = [dot, sum].iter().all(|c| c.op == ReduceOp::Sum && c.weight.is_none());
+        if !sums || dot.dims.is_empty() || !sum.dims.is_empty() || dot.conds != sum.conds {
+            return None;
+        }
+        let (mut product, mut weight) = (Term::one(), Term::one());
+        self.product(dot.streamed, &mut product);
+        self.product(sum.streamed, &mut weight);
+        if product.scale != 1.0 || weight.scale != 1.0 || weight.factors.is_empty() {
+            return None;
+        }
+        for factor in &weight.factors {
+            let at = product.factors.iter().position(|f| f == factor)?;
+            product.factors.remove(at);
+        }
+        let [Factor::Expr(right)] = product.factors[..] else {
+            return None;
+        };
+        let dtype = self.dtype_of(self.access(right)?.0);
+        is_half(dtype).then(|| dot_elem(dtype)).flatten()
+    }
+
+    /// A value as a 16-bit operand holds it.
+    pub(crate) fn rounded(&mut self, value: ValueId, elem: Elem) -> ValueId {
+        let narrow = self.b.cast(value, elem);
+        self.b.cast(narrow, Elem::F32)
+    }
+
     /// Whether an expression reads accumulators or references of this kernel, which have a row each.
     pub(crate) fn reads_state(&self, id: ExprId) -> bool {
         self.leaves_of(id)
@@ -91,20 +142,30 @@ impl Lowerer<'_> {
 pub(crate) struct Near {
     /// Exponentials of a tile are weights of a 16-bit dot.
     pub(crate) weights: bool,
+    /// So are tangents of exponents that are products, to 2^-11: the dot's operands have 8 bits, and a naive computation in their type rounds the
+    /// exponent to 2^-9 of itself.
+    pub(crate) coarse: bool,
     /// What is evaluated is an exponent of such a weight.
     pub(crate) exponent: bool,
+    /// The value at hand is near enough for an exponent, and for nothing else.
+    pub(crate) only_here: bool,
 }
 
 impl Lowerer<'_> {
-    /// Whether a sweep's weights go into a dot of 16-bit operands.
+    /// Whether a sweep's weights go into a dot of 16-bit operands, and nothing that the sweep carries is stored with more bits.
     pub(crate) fn near(&self, index: usize) -> Near {
-        let carries = self.kernel.sweeps[index].carries.iter().enumerate();
-        let weights = carries
-            .filter(|(_, c)| !c.dims.is_empty())
-            .any(|(at, _)| self.rounds_carry(index, at));
+        let carries = &self.kernel.sweeps[index].carries;
+        let dot = carries.iter().any(|c| !c.dims.is_empty());
+        let rounds = (0..carries.len()).all(|at| self.rounds_carry(index, at));
+        let weights = dot && rounds;
+        let cascade = &self.plan.cascade;
+        let dtypes = cascade.inputs.iter().map(|t| t.dtype);
+        let fine = |d: DType| matches!(d, DType::F16 | DType::F32);
+        let fine = dtypes.chain(cascade.outputs.iter().map(|t| t.dtype)).any(fine);
         Near {
             weights,
-            exponent: false,
+            coarse: weights && !fine,
+            ..Near::default()
         }
     }
 }

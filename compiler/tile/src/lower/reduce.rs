@@ -150,6 +150,7 @@ impl Lowerer<'_> {
             over: &over,
             acc: None,
             rounds: self.rounds_scores(),
+            alike: false,
             conds: &[],
         };
         self.contract(&mut left, &mut result, &contraction, term)

@@ -12,9 +12,13 @@ use super::operand::StreamCopy;
 use super::overlap::{self, Previous};
 use super::pipeline::Draft;
 use super::sweep::for_loop;
+use super::synchronise::{Counts, Tile};
 use crate::ir::{BufferId, Elem, FillSource, Ix, Math, Op, Stmt, TensorId, TensorMap, ValueId};
 use einloom_cascade::expr::MapOp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Label of the loop that issues the deferred dots of a sweep's last tile.
+pub(crate) const LAST_DOTS: &str = "last dots";
 
 /// The life of a ring.
 #[derive(Clone, Copy, Debug)]
@@ -31,10 +35,12 @@ pub(crate) struct Rings {
     pub(crate) rings: BTreeMap<BufferId, Ring>,
     /// Stages of the body at hand, defined when its loop is assembled.
     pub(crate) stages: BTreeMap<BufferId, ValueId>,
-    /// Buffer and count of every stage value.
     /// Stages of resident operands.
     pub(crate) filled_once: BTreeMap<BufferId, ValueId>,
-    pub(crate) counts: BTreeMap<ValueId, (BufferId, ValueId)>,
+    /// The tile of every stage value.
+    pub(crate) counts: Counts,
+    /// Left operands of deferred dots in the first parts of overlapped loops.
+    pub(crate) lefts: BTreeSet<ValueId>,
 }
 
 /// How the lanes of a copy move through the tensor, if one box does it: coefficient of `Lane`.
@@ -175,7 +181,12 @@ impl Lowerer<'_> {
             depth,
             Stmt::Let(stage, Op::Math(Math::Map(MapOp::IMod), vec![count, stages])),
         );
-        self.rings.counts.insert(stage, (buffer, count));
+        let tile = Tile {
+            buffer,
+            count,
+            owned: None,
+        };
+        self.rings.counts.insert(stage, tile);
     }
 
     /// Puts the parts of a loop over steps `lo..hi` behind one another (as [`Lowerer::assemble`] does for uniform programs).
@@ -199,7 +210,11 @@ impl Lowerer<'_> {
         };
         let mut previous: Option<Previous> = None;
         for mut draft in drafts {
+            let previous_is_none = previous.is_none();
             let pending = self.defer(&mut draft, &deferred, previous.take())?;
+            if previous_is_none {
+                self.rings.lefts.extend(&pending.lefts);
+            }
             previous = Some(pending.after.clone());
             self.loop_of(draft, &copies, lo, Some(pending))?;
         }
@@ -261,6 +276,7 @@ impl Lowerer<'_> {
             self.b.push(Stmt::Fill { buffer, count, source });
         }
         let mut draft = draft;
+        let turns = self.schedule.specialised.is_some_and(|s| s.turns);
         if let Some(pending) = pending {
             let one = self.b.int(1);
             for (&buffer, &stage) in &pending.stages {
@@ -269,7 +285,7 @@ impl Lowerer<'_> {
                 let count = self.b.map(MapOp::Sub, &[count, one]);
                 self.define_stage(depth, buffer, count, stage);
             }
-            draft.body = overlap::arrange(std::mem::take(&mut draft.body), &pending);
+            draft.body = overlap::arrange(std::mem::take(&mut draft.body), &pending.dots, &pending.lefts, turns);
         }
         let mut body = self.b.close();
         body.append(&mut draft.body);
@@ -304,7 +320,7 @@ impl Lowerer<'_> {
             hi: end,
             carried,
             body,
-            label: "last dots".to_owned(),
+            label: LAST_DOTS.to_owned(),
         });
         Ok(())
     }

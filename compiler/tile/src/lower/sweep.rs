@@ -85,10 +85,13 @@ impl Lowerer<'_> {
         let mut drafts = Vec::new();
         let mut visits = self.visits(&tiles, sweep.carries.iter().any(|c| c.ordered));
         if self.overlaps() {
-            self.first_apart(&mut visits);
+            // The flat pipeline knows one first tile.
+            let flat = self.schedule.specialised.is_some_and(|s| s.flat);
+            self.first_apart(&mut visits, !flat);
         }
+        let initial = slots.clone();
         for part in std::mem::take(&mut visits.parts) {
-            let draft = self.segment(ctx, index, &sweep, &plan, &slots, part)?;
+            let draft = self.segment(ctx, index, &sweep, &plan, (&slots, &initial), part)?;
             slots = draft.carried.iter().map(|c| c.result).collect();
             drafts.push(draft);
         }
@@ -264,7 +267,7 @@ impl Lowerer<'_> {
         index: usize,
         sweep: &Sweep,
         plan: &SweepPlan,
-        slots: &[ValueId],
+        (slots, initial): (&[ValueId], &[ValueId]),
         part: Part,
     ) -> Result<Draft> {
         let Part {
@@ -293,7 +296,7 @@ impl Lowerer<'_> {
         self.near = self.near(index);
         // The first tile meets the initial state itself, which is known, and has nothing to rescale.
         let next = if label == FIRST {
-            self.body(&mut ctx, index, sweep, &plan, slots, tested, false)?
+            self.body(&mut ctx, index, sweep, &plan, initial, tested, false)?
         } else if self.keeps_reference(sweep) {
             self.guarded_body(&mut ctx, index, sweep, &plan, &params, tested)?
         } else {
@@ -323,6 +326,7 @@ impl Lowerer<'_> {
             barriers,
             stages: std::mem::take(&mut self.rings.stages),
             label: format!("{label}{index}"),
+            first: label == FIRST,
         })
     }
 

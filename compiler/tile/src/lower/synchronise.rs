@@ -4,12 +4,21 @@
 //! pending dot reads it any more. A wait for dots stands before the first use of a pending result (other than as an accumulator) and
 //! at the end of a body; it leaves those pending that were issued later.
 
-use super::builder::arguments;
 use crate::ir::{BufferId, DotKind, Op, Operand, Roles, Stmt, TileProgram, ValueId};
+use crate::roles::needs_complete;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Buffer and count of every stage value.
-type Counts = BTreeMap<ValueId, (BufferId, ValueId)>;
+/// What stands behind a stage value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tile {
+    pub(crate) buffer: BufferId,
+    pub(crate) count: ValueId,
+    /// The reader releases the tile only if this holds; otherwise the stage is another reader's.
+    pub(crate) owned: Option<ValueId>,
+}
+
+/// The tile of every stage value.
+pub(crate) type Counts = BTreeMap<ValueId, Tile>;
 
 /// Puts all waits and releases into a specialised program.
 pub(crate) fn synchronise(program: &mut TileProgram, counts: &Counts) {
@@ -43,7 +52,7 @@ fn body(stmts: Vec<Stmt>, counts: &Counts) -> Vec<Stmt> {
         walk.settle_for(&stmt);
         for stage in &reads[at] {
             if awaited.insert(*stage) {
-                let (buffer, count) = counts[stage];
+                let Tile { buffer, count, .. } = counts[stage];
                 walk.out.push(Stmt::Await { buffer, count });
             }
         }
@@ -108,20 +117,13 @@ impl Walk {
 
     /// Waits for the pending results that a statement uses.
     fn settle_for(&mut self, stmt: &Stmt) {
-        let used = match stmt {
-            Stmt::Let(_, Op::Dot { left, right, .. }) => [left, right]
-                .into_iter()
-                .filter_map(|o| match o {
-                    Operand::Register(v) => Some(*v),
-                    Operand::Shared(..) => None,
-                })
-                .collect(),
-            Stmt::Let(_, op) => arguments(op),
-            Stmt::Store { index, value, mask, .. } => index.iter().copied().chain([*value]).chain(*mask).collect(),
-            Stmt::StoreShared { value, .. } => vec![*value],
-            Stmt::For { .. } | Stmt::If { .. } | Stmt::Guard { .. } | Stmt::Barrier => return self.wait(0),
-            _ => Vec::new(),
-        };
+        if matches!(
+            stmt,
+            Stmt::For { .. } | Stmt::If { .. } | Stmt::Guard { .. } | Stmt::Barrier
+        ) {
+            return self.wait(0);
+        }
+        let used = needs_complete(stmt);
         if let Some(newest) = self.pending.iter().rposition(|(id, _)| used.contains(id)) {
             self.wait(self.pending.len() - 1 - newest);
         }
@@ -133,8 +135,15 @@ impl Walk {
             if read.contains(&stage) {
                 self.done.insert(stage);
             } else {
-                let (buffer, count) = counts[&stage];
-                self.out.push(Stmt::Release { buffer, count });
+                let Tile { buffer, count, owned } = counts[&stage];
+                let release = Stmt::Release { buffer, count };
+                self.out.push(match owned {
+                    None => release,
+                    Some(cond) => Stmt::If {
+                        cond,
+                        body: vec![release],
+                    },
+                });
             }
         }
     }

@@ -24,6 +24,8 @@ pub struct Demand {
     pub l2_bytes: f64,
     /// Points where a block waits for copies.
     pub waits: f64,
+    /// Cycles of one warpgroup of a specialised program that is alone on its multiprocessor.
+    pub alone: f64,
 }
 
 impl Demand {
@@ -45,6 +47,7 @@ impl Demand {
             shared_bytes: self.shared_bytes * times,
             l2_bytes: self.l2_bytes * times,
             waits: self.waits * times,
+            alone: self.alone * times,
         }
     }
 }
@@ -60,6 +63,7 @@ impl AddAssign<&Demand> for Demand {
         self.shared_bytes += more.shared_bytes;
         self.l2_bytes += more.l2_bytes;
         self.waits += more.waits;
+        self.alone += more.alone;
     }
 }
 
@@ -71,7 +75,7 @@ fn pipes(math: Math, real: bool) -> Pipes {
     let op = match math {
         Math::Fma => return Pipes(1.0, 0.0, 0.0),
         Math::Exp2Fast => return Pipes(0.0, 0.0, 1.0),
-        Math::ReciprocalFast => return Pipes(0.0, 0.0, 1.0),
+        Math::ReciprocalFast | Math::TanhFast => return Pipes(0.0, 0.0, 1.0),
         Math::Select => return Pipes(0.0, 1.0, 0.0),
         Math::Map(op) => op,
     };

@@ -9,6 +9,7 @@
 
 pub mod demand;
 pub mod device;
+mod timeline;
 mod walk;
 mod waves;
 

@@ -1,8 +1,11 @@
 //! Walks a program for one block with real scalars: loop bounds are evaluated, and long loops are sampled.
 
+use super::Device;
 use super::demand::{Costs, Demand};
+use super::timeline::Timeline;
 use crate::interp::math::int;
-use crate::ir::{Extent, FillSource, LoopValue, Math, Op, Stmt, TileProgram, ValueId};
+use crate::ir::{DotKind, Elem, Extent, FillSource, LoopValue, Math, Op, Roles, Stmt, TileProgram, ValueId};
+use crate::lower::arguments;
 
 /// Extent of a grid dimension; 0 if it has no value.
 fn extent(extent: &Extent, scalars: &[i64]) -> i64 {
@@ -52,25 +55,36 @@ pub(super) struct Walked {
     pub(super) exact: bool,
 }
 
-/// Iterations of a loop without a known bound.
-const GUESS: f64 = 8.0;
+/// Points that a loop without a known bound visits, and its iterations where it copies nothing.
+const GUESS: f64 = 1024.0;
+const GUESS_TRIPS: f64 = 8.0;
 
 /// How often a condition on data is taken to hold.
 const RARE: f64 = 0.02;
 
+/// The same where matrix dots depend on it.
+const OFTEN: f64 = 0.5;
+
 /// Samples of a loop around loops: the work of its iterations differs.
 const OUTER_SAMPLES: i64 = 32;
 
+/// Samples of a loop without loops inside.
+const INNER_SAMPLES: i64 = 6;
+
 /// Walks one block.
-pub(super) fn block(program: &TileProgram, scalars: &[i64], place: &Place) -> Walked {
+pub(super) fn block(program: &TileProgram, scalars: &[i64], place: &Place, device: &Device) -> Walked {
     let mut walker = Walker {
         costs: Costs { program },
         scalars,
         place,
         values: vec![None; program.values.len()],
+        guessed: vec![false; program.values.len()],
         exact: true,
+        device,
+        timeline: (program.roles != Roles::Uniform).then(|| Timeline::new(device, program.warps)),
     };
-    let demand = walker.body(&program.body);
+    let mut demand = walker.body(&program.body);
+    demand.alone += walker.order();
     Walked {
         demand,
         exact: walker.exact,
@@ -82,7 +96,12 @@ struct Walker<'a> {
     scalars: &'a [i64],
     place: &'a Place,
     values: Vec<Option<i64>>,
+    /// Values that depend on data: something likely is taken for them.
+    guessed: Vec<bool>,
     exact: bool,
+    device: &'a Device,
+    /// In a specialised program, but for what is seldom done.
+    timeline: Option<Timeline<'a>>,
 }
 
 impl Walker<'_> {
@@ -91,7 +110,7 @@ impl Walker<'_> {
     }
 
     /// Value of a scalar int operation.
-    fn scalar(&self, value: ValueId, op: &Op) -> Option<i64> {
+    fn scalar(&mut self, value: ValueId, op: &Op) -> Option<i64> {
         let ty = self.costs.program.values[value.index()];
         if ty.rows.is_some() || ty.cols.is_some() {
             return None;
@@ -103,6 +122,11 @@ impl Walker<'_> {
             Op::Block => Some(self.place.block),
             Op::Blocks => Some(self.place.blocks),
             Op::Cast(a) => self.get(*a),
+            // A length or an index in a table: as likely small as large.
+            Op::Load { .. } if matches!(ty.elem, Elem::I32 | Elem::I64) => {
+                self.guessed[value.index()] = true;
+                self.scalars.iter().max().map(|largest| largest / 2)
+            }
             Op::Math(Math::Select, args) => {
                 let (c, a, b) = (args.first()?, args.get(1)?, args.get(2)?);
                 if self.get(*c)? != 0 { self.get(*a) } else { self.get(*b) }
@@ -123,11 +147,25 @@ impl Walker<'_> {
         sum
     }
 
+    /// Cycles of the work so far, which something orders.
+    fn order(&mut self) -> f64 {
+        self.timeline.as_mut().map_or(0.0, Timeline::order)
+    }
+
+    /// Work that the timeline takes notice of.
+    fn pass(&mut self, mut demand: Demand, step: impl FnOnce(&mut Timeline, &Demand) -> f64) -> Demand {
+        if let Some(timeline) = &mut self.timeline {
+            demand.alone += step(timeline, &demand);
+        }
+        demand
+    }
+
     fn stmt(&mut self, stmt: &Stmt) -> Demand {
         match stmt {
             Stmt::Let(v, op) => {
+                self.guessed[v.index()] = arguments(op).iter().any(|a| self.guessed[a.index()]);
                 self.values[v.index()] = self.scalar(*v, op);
-                self.costs.op(*v, op)
+                self.operation(*v, op)
             }
             Stmt::For {
                 var,
@@ -136,28 +174,104 @@ impl Walker<'_> {
                 carried,
                 body,
                 ..
-            } => self.loop_over(*var, self.get(*lo), self.get(*hi), carried, body),
-            Stmt::If { cond, body } => match self.get(*cond) {
+            } => {
+                self.exact &= !self.guessed[lo.index()] && !self.guessed[hi.index()];
+                let before = self.order();
+                let mut sum = self.loop_over(*var, self.get(*lo), self.get(*hi), carried, body);
+                sum.alone += before;
+                sum
+            }
+            Stmt::If { cond, body } => match self.get(*cond).filter(|_| !self.guessed[cond.index()]) {
                 Some(0) => Demand::default(),
                 Some(_) => self.body(body),
-                // It depends on data: the guard of a fast path.
-                None => self.body(body).scaled(RARE),
+                // It depends on data: whether a tile counts, or the guard of a fast path.
+                None if has_dot(body) => {
+                    let before = self.order();
+                    let mut sum = self.body(body);
+                    sum.alone += self.order();
+                    sum = sum.scaled(OFTEN);
+                    sum.alone += before;
+                    sum
+                }
+                None => self.seldom(body),
             },
-            Stmt::Guard { body, .. } => self.body(body).scaled(RARE),
-            Stmt::Store { tensor, value, .. } => self.costs.store(*tensor, *value),
-            Stmt::StoreShared { value, .. } => self.costs.store_shared(*value),
+            Stmt::Guard { body, .. } => self.seldom(body),
+            Stmt::Store { tensor, value, .. } => self.work(self.costs.store(*tensor, *value)),
+            Stmt::StoreShared { value, .. } => self.work(self.costs.store_shared(*value)),
             Stmt::CopyAsync { buffer, .. } => self.costs.copy(*buffer, false),
-            Stmt::Fill { buffer, source, .. } => self.costs.copy(*buffer, matches!(source, FillSource::Box { .. })),
-            Stmt::Wait(_) | Stmt::Await { .. } => Demand {
+            Stmt::Fill { buffer, source, .. } => {
+                let demand = self.costs.copy(*buffer, matches!(source, FillSource::Box { .. }));
+                let stages = self.costs.program.buffers[buffer.index()].stages as usize;
+                self.pass(demand, |timeline, demand| {
+                    timeline.fill(*buffer, stages, demand.l2_bytes);
+                    0.0
+                })
+            }
+            Stmt::Wait(_) => Demand {
                 waits: 1.0,
                 ..Demand::default()
             },
-            Stmt::Barrier => Demand {
+            Stmt::Await { buffer, .. } => {
+                let demand = Demand {
+                    waits: 1.0,
+                    ..Demand::default()
+                };
+                self.pass(demand, |timeline, _| timeline.tile(*buffer))
+            }
+            Stmt::Release { buffer, .. } => self.pass(Demand::default(), |timeline, _| {
+                timeline.release(*buffer);
+                0.0
+            }),
+            Stmt::DotWait(left) => self.pass(Demand::default(), |timeline, _| timeline.wait(*left as usize)),
+            Stmt::Barrier => self.work(Demand {
                 other: f64::from(self.costs.program.warps) * 4.0,
                 ..Demand::default()
-            },
+            }),
             _ => Demand::default(),
         }
+    }
+
+    /// Elementwise work.
+    fn work(&mut self, demand: Demand) -> Demand {
+        self.pass(demand, |timeline, demand| {
+            timeline.work(demand);
+            0.0
+        })
+    }
+
+    fn operation(&mut self, value: ValueId, op: &Op) -> Demand {
+        let demand = self.costs.op(value, op);
+        match op {
+            Op::Dot {
+                kind: DotKind::Matrix, ..
+            } => {
+                let groups = f64::from(self.costs.program.warps / 4).max(1.0);
+                let peak = self.device.wgmma_peak.max(1.0);
+                let cycles = (demand.wgmma_flops / peak).max(demand.shared_bytes / self.device.shared_bytes) / groups;
+                self.pass(demand, |timeline, _| timeline.dot(cycles))
+            }
+            // What lanes fold among themselves is needed at once: a maximum orders what comes before it and behind it.
+            Op::QuadReduce(..) => self.across(demand),
+            Op::RowReduce(..) if !self.costs.program.values[value.index()].partial => self.across(demand),
+            _ => self.work(demand),
+        }
+    }
+
+    fn across(&mut self, demand: Demand) -> Demand {
+        self.pass(demand, |timeline, demand| {
+            timeline.work(demand);
+            timeline.across()
+        })
+    }
+
+    /// What is done where data ask for it.
+    fn seldom(&mut self, body: &[Stmt]) -> Demand {
+        let before = self.order();
+        let timeline = self.timeline.take();
+        let mut demand = self.body(body).scaled(RARE);
+        self.timeline = timeline;
+        demand.alone += before + self.timeline.as_ref().map_or(0.0, |_| self.device.guard_cycles);
+        demand
     }
 
     fn loop_over(
@@ -172,9 +286,10 @@ impl Walker<'_> {
             self.exact = false;
             self.values[var.index()] = None;
             self.forget(carried);
-            let once = self.body(body);
+            let mut once = self.body(body);
+            once.alone += self.order();
             self.results(carried);
-            return once.scaled(GUESS);
+            return once.scaled(self.guess(body));
         };
         let trips = hi.saturating_sub(lo);
         if trips <= 0 {
@@ -183,8 +298,11 @@ impl Walker<'_> {
             }
             return Demand::default();
         }
+        if has_loop(body) {
+            return self.outer_loop(var, (lo, trips), carried, body);
+        }
         let mut sum = Demand::default();
-        for (at, weight) in samples(trips, has_loop(body)) {
+        for (at, weight) in samples(trips, false) {
             if at == 0 {
                 for c in carried {
                     self.values[c.param.index()] = self.get(c.init);
@@ -193,10 +311,65 @@ impl Walker<'_> {
                 self.forget(carried);
             }
             self.values[var.index()] = Some(lo + at);
-            sum += &self.body(body).scaled(weight);
+            let mut once = self.body(body);
+            once.alone += self.order();
+            sum += &once.scaled(weight);
         }
         self.results(carried);
         sum
+    }
+
+    /// A loop around loops. What is carried may be coordinates that every iteration needs: iterations that are not walked are stepped over.
+    fn outer_loop(&mut self, var: ValueId, (lo, trips): (i64, i64), carried: &[LoopValue], body: &[Stmt]) -> Demand {
+        let mut sum = Demand::default();
+        let mut wanted = samples(trips, true).into_iter().peekable();
+        let init = |walker: &Self, id: ValueId| (walker.get(id), walker.guessed[id.index()]);
+        let mut state: Vec<_> = carried.iter().map(|c| init(self, c.init)).collect();
+        for at in 0..trips {
+            for (c, (value, guessed)) in carried.iter().zip(&state) {
+                self.values[c.param.index()] = *value;
+                self.guessed[c.param.index()] = *guessed;
+            }
+            self.values[var.index()] = Some(lo + at);
+            if let Some((_, weight)) = wanted.next_if(|(wanted, _)| *wanted == at) {
+                let mut once = self.body(body);
+                once.alone += self.order();
+                sum += &once.scaled(weight);
+            } else {
+                self.step(body);
+            }
+            state = carried.iter().map(|c| init(self, c.next)).collect();
+        }
+        for (c, (value, guessed)) in carried.iter().zip(state) {
+            self.values[c.result.index()] = value;
+            self.guessed[c.result.index()] = guessed;
+        }
+        sum
+    }
+
+    /// The scalars of an iteration that is not walked.
+    fn step(&mut self, body: &[Stmt]) {
+        for stmt in body {
+            if let Stmt::Let(v, op) = stmt {
+                self.guessed[v.index()] = arguments(op).iter().any(|a| self.guessed[a.index()]);
+                self.values[v.index()] = self.scalar(*v, op);
+            }
+        }
+    }
+
+    /// Iterations of a loop without known bounds: as many as visit [`GUESS`] points.
+    fn guess(&self, body: &[Stmt]) -> f64 {
+        let program = self.costs.program;
+        let points = body.iter().filter_map(|stmt| match stmt {
+            Stmt::Fill { buffer, .. } | Stmt::CopyAsync { buffer, .. } => {
+                let rows = program.buffers[buffer.index()].rows;
+                Some(f64::from(program.axes[rows.index()].size))
+            }
+            _ => None,
+        });
+        points
+            .reduce(f64::max)
+            .map_or(GUESS_TRIPS, |points| (GUESS / points).max(1.0))
     }
 
     /// Inside later iterations a carried scalar is unknown.
@@ -208,9 +381,19 @@ impl Walker<'_> {
 
     fn results(&mut self, carried: &[LoopValue]) {
         for c in carried {
-            self.values[c.result.index()] = None;
+            // As if the loop had changed nothing: a search finds the whole range.
+            self.values[c.result.index()] = self.get(c.init);
+            self.guessed[c.result.index()] = true;
         }
     }
+}
+
+fn has_dot(body: &[Stmt]) -> bool {
+    body.iter().any(|stmt| match stmt {
+        Stmt::Let(_, Op::Dot { .. }) => true,
+        Stmt::For { body, .. } | Stmt::If { body, .. } => has_dot(body),
+        _ => false,
+    })
 }
 
 fn has_loop(body: &[Stmt]) -> bool {
@@ -221,14 +404,20 @@ fn has_loop(body: &[Stmt]) -> bool {
     })
 }
 
-/// Iterations to walk of `trips`, with the number of iterations that each stands for: all of a few, else the first, the last and some between.
+/// Iterations to walk of `trips`, with the number of iterations that each stands for: all of a few, else the first ones, the last and some between.
+/// The ones between stand for many, so rings have settled before them.
 fn samples(trips: i64, outer: bool) -> Vec<(i64, f64)> {
-    let most = if outer { OUTER_SAMPLES } else { 3 };
+    let most = if outer { OUTER_SAMPLES } else { INNER_SAMPLES };
     if trips <= most {
         return (0..trips).map(|i| (i, 1.0)).collect();
     }
-    let inner = most - 2;
-    let weight = (trips - 2) as f64 / inner as f64;
-    let middle = (0..inner).map(|i| (1 + (2 * i + 1) * (trips - 2) / (2 * inner), weight));
-    [(0, 1.0)].into_iter().chain(middle).chain([(trips - 1, 1.0)]).collect()
+    let first = if outer { 1 } else { INNER_SAMPLES - 2 };
+    let between = most - 1 - first;
+    let weight = (trips - 1 - first) as f64 / between as f64;
+    let middle = (0..between).map(|i| (first + (2 * i + 1) * (trips - 1 - first) / (2 * between), weight));
+    (0..first)
+        .map(|i| (i, 1.0))
+        .chain(middle)
+        .chain([(trips - 1, 1.0)])
+        .collect()
 }

@@ -3,7 +3,7 @@
 use super::demand::Demand;
 use super::walk::{self, Place};
 use super::{Device, Launch};
-use crate::ir::{Roles, Stmt, TileProgram};
+use crate::ir::{Roles, TileProgram};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -18,10 +18,6 @@ const DEALT: i64 = 1 << 14;
 
 /// Share of the demand on all but the busiest resource that is not hidden, with one warp on each scheduler.
 const EXPOSED: f64 = 0.22;
-
-/// The same for asynchronous matrix instructions that a warpgroup waits for at once, and for those that it leaves behind other work.
-const EXPOSED_WAITING: f64 = 0.8;
-const EXPOSED_OVERLAPPED: f64 = 0.2;
 
 /// Time of a launch.
 pub(super) struct Timed {
@@ -63,7 +59,7 @@ pub(super) fn time(program: &TileProgram, launch: &Launch, device: &Device, bloc
             block: index,
             blocks: launched,
         };
-        let one = walk::block(program, &launch.scalars, &place);
+        let one = walk::block(program, &launch.scalars, &place, device);
         exact &= one.exact;
         total += &one.demand.scaled(launched as f64 / walked as f64);
         durations.push(duration(program, device, &one.demand, resident));
@@ -100,17 +96,16 @@ fn coordinates(program: &TileProgram, dims: &[i64], index: i64) -> Vec<i64> {
 /// Cycles that a block takes with `resident` blocks of its kind on its multiprocessor.
 fn duration(program: &TileProgram, device: &Device, demand: &Demand, resident: u32) -> f64 {
     let cycles: Vec<f64> = device.cycles(demand).into_iter().map(|(_, c)| c).collect();
+    if program.roles != Roles::Uniform {
+        return specialised(device, &cycles, demand.alone, f64::from(resident));
+    }
     let busiest = cycles.iter().copied().fold(0.0, f64::max);
     // Issue slots are the sum of pipes that are counted already: only what exceeds them is a demand of its own.
     let sum: f64 = cycles.iter().sum::<f64>() - cycles.get(4).copied().unwrap_or(0.0) * 0.5;
     let resident = f64::from(resident);
     // Warps that a scheduler can choose from.
     let choice = (f64::from(program.warps) * resident / 4.0).max(0.25);
-    let share = match program.roles {
-        Roles::Uniform => EXPOSED / choice.powf(1.5),
-        Roles::Specialised { .. } if overlaps(&program.body) => EXPOSED_OVERLAPPED / choice.powf(1.5),
-        Roles::Specialised { .. } => EXPOSED_WAITING / choice.powf(1.5),
-    };
+    let share = EXPOSED / choice.powf(1.5);
     let work = busiest + (sum - busiest).max(0.0) * share.min(1.0);
     // Fewer warps than schedulers leave some idle.
     let work = work
@@ -122,20 +117,16 @@ fn duration(program: &TileProgram, device: &Device, demand: &Demand, resident: u
     let hidden = ahead * work / waits;
     let exposed = waits * (device.latency - hidden).max(0.0);
     // Other blocks work meanwhile, where there are any.
-    let overhead = device.block_overhead / resident * if program.persistent() { PERSISTENT_OVERHEAD } else { 1.0 };
-    (work * resident).max(work + exposed) + overhead
+    (work * resident).max(work + exposed) + device.block_overhead / resident
 }
 
-/// Overhead of a persistent block, which starts once and also fetches its work, over that of another.
-const PERSISTENT_OVERHEAD: f64 = 1.1;
-
-/// Whether matrix instructions are left pending behind other work.
-fn overlaps(body: &[Stmt]) -> bool {
-    body.iter().any(|stmt| match stmt {
-        Stmt::DotWait(n) => *n > 0,
-        Stmt::For { body, .. } | Stmt::If { body, .. } => overlaps(body),
-        _ => false,
-    })
+/// As [`duration`], for a specialised program whose warpgroups take `alone` cycles each if nothing disturbs them. Whoever is alone is as slow as that;
+/// together they are as slow as the scarcest resource, and a little slower than either where both are alike, since they meet at it by chance.
+fn specialised(device: &Device, cycles: &[f64], alone: f64, resident: f64) -> f64 {
+    let p = device.sharpness;
+    let sum: f64 = cycles.iter().map(|c| (c * resident).powf(p)).sum();
+    let own = alone + device.specialised_overhead;
+    (own.powf(p) + sum).powf(1.0 / p)
 }
 
 /// Tiles of the buffers that loops copy into.

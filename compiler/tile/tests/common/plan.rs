@@ -112,6 +112,7 @@ impl Plan {
         self.kernels.push(Kernel {
             name: name.into(),
             resident: resident.to_vec(),
+            domain: vec![],
             sweeps,
             stores,
         });

@@ -245,9 +245,9 @@ fn failures(out: &mut String, s: &Section) {
     if failed.is_empty() {
         return;
     }
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<details><summary>{} that failed</summary><div class=\"scroll\"><table><tr><th>how</th><th>schedules</th><th>message</th></tr>\n",
+        "<details><summary>{} that failed</summary><div class=\"scroll\"><table><tr><th>how</th><th>schedules</th><th>message</th></tr>",
         failed.len()
     );
     for m in failed {
