@@ -1,11 +1,12 @@
 //! Where the time from a spec's text to its PTX goes: CPU milliseconds of each phase, the least of several runs.
 //!
-//! Arguments: parts of the names of examples to measure (all without), `--runs=N`, and `--ptx=FOLDER`, which writes the PTX. The output is a
-//! Markdown table.
+//! Arguments: parts of what to measure, such as `causal` or `causal e=64, T=bf16 sm_80` (all without), `--runs=N`,
+//! `--out=FOLDER`, which writes the LLVM IR and the PTX, and `--untimed`, for profilers. The output is a Markdown table.
 //! CPU time of the process is read instead of the clock, so that other load on the machine disturbs little.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use einloom::pipeline;
 use einloom::session::{Session, choice_text};
@@ -20,6 +21,9 @@ const PHASES: [&str; 7] = ["check", "plan", "tile", "build", "verify", "passes",
 
 /// Alignment in bytes that compiled kernels may count on.
 const ALIGN: u32 = 16;
+
+/// Set by `--untimed`: valgrind has no clock for `rustix`.
+static UNTIMED: AtomicBool = AtomicBool::new(false);
 
 type Times = BTreeMap<&'static str, f64>;
 
@@ -45,6 +49,9 @@ impl Watch {
 
 /// CPU time of this process in milliseconds.
 fn now() -> f64 {
+    if UNTIMED.load(Ordering::Relaxed) {
+        return 0.0;
+    }
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 * 1e-6
 }
@@ -56,7 +63,8 @@ fn main() {
     for argument in std::env::args().skip(1) {
         match argument.strip_prefix("--runs=") {
             Some(n) => runs = n.parse().expect("--runs wants a number"),
-            None if argument.starts_with("--ptx=") => folder = argument.strip_prefix("--ptx=").map(PathBuf::from),
+            None if argument == "--untimed" => UNTIMED.store(true, Ordering::Relaxed),
+            None if argument.starts_with("--out=") => folder = argument.strip_prefix("--out=").map(PathBuf::from),
             None if argument.starts_with("--") => {}
             None => names.push(argument),
         }
@@ -65,30 +73,29 @@ fn main() {
     println!("| --- | --- |{}", " ---: |".repeat(PHASES.len() + 1));
     for file in repo::examples() {
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        if names.is_empty() || names.iter().any(|part| name.contains(part.as_str())) {
-            report(&name, &file, runs, folder.as_deref());
-        }
+        report(&name, &file, &names, runs, folder.as_deref());
     }
 }
 
-fn report(name: &str, file: &Path, runs: usize, folder: Option<&Path>) {
+fn report(name: &str, file: &Path, wanted: &[String], runs: usize, folder: Option<&Path>) {
     let text = repo::read(file);
-    let count = load(&text).len();
+    let choices: Vec<String> = load(&text).iter().map(choice_text).collect();
     for target in ["sm_80", "sm_90a"] {
-        for i in 0..count {
+        for (i, choice) in choices.iter().enumerate() {
+            let label = format!("{name} {choice} {target}");
+            if !wanted.is_empty() && !wanted.iter().any(|part| label.contains(part.as_str())) {
+                continue;
+            }
             let all = |t: &Times| t.values().sum::<f64>();
-            let mut best: Option<(String, Times)> = None;
+            let mut best: Option<Times> = None;
             for _ in 0..runs {
-                let (choice, times, ptx) = measure(&text, i, target);
-                if let Some(folder) = folder {
-                    let file = folder.join(format!("{name}-{i}.{target}.ptx"));
-                    std::fs::write(file, ptx).expect("the folder can be written to");
-                }
-                if best.as_ref().is_none_or(|(_, b)| all(&times) < all(b)) {
-                    best = Some((choice, times));
+                let file = folder.map(|folder| folder.join(format!("{name}-{i}.{target}")));
+                let times = measure(&text, i, target, file.as_deref());
+                if best.as_ref().is_none_or(|b| all(&times) < all(b)) {
+                    best = Some(times);
                 }
             }
-            let Some((choice, times)) = best else { continue };
+            let Some(times) = best else { continue };
             print!("| {name} {choice} | {target} |");
             for phase in PHASES {
                 print!(" {:.1} |", times.get(phase).copied().unwrap_or(0.0));
@@ -102,8 +109,9 @@ fn load(text: &str) -> Vec<Cascade> {
     Session::new().load_bytes("spec.ein", text.as_bytes(), None).cascades
 }
 
-/// One road from text to PTX, as `einloom::pipeline` goes it.
-fn measure(text: &str, specialisation: usize, target: &str) -> (String, Times, String) {
+#[inline(never)]
+/// One road from text to PTX, as `einloom::pipeline` goes it. `file`, with the endings `ll` and `ptx`, says where the emitted text goes.
+fn measure(text: &str, specialisation: usize, target: &str, file: Option<&Path>) -> Times {
     let mut watch = Watch::start();
     let cascades = load(text);
     watch.ended("check");
@@ -128,5 +136,10 @@ fn measure(text: &str, specialisation: usize, target: &str) -> (String, Times, S
     let target = einloom_nvptx::Target::new(target).expect("the target is known");
     let emission =
         einloom_nvptx::emit_watched(&programs, target, &mut |phase| watch.ended(phase)).expect("an example is emitted");
-    (choice_text(cascade), watch.times, emission.ptx)
+    if let Some(file) = file {
+        let ir = einloom_nvptx::llvm_ir(&programs, target).expect("an example is emitted");
+        std::fs::write(file.with_added_extension("ll"), ir).expect("the folder can be written to");
+        std::fs::write(file.with_added_extension("ptx"), emission.ptx).expect("the folder can be written to");
+    }
+    watch.times
 }

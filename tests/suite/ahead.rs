@@ -18,6 +18,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         Trial::test("ahead::program_with_build_script", program_with_build_script),
         Trial::test("ahead::program_with_packed_kernels", program_with_packed_kernels),
         Trial::test("ahead::same_bundle_anywhere", same_bundle_anywhere),
+        Trial::test("ahead::kernels_for_several_extents", kernels_for_several_extents),
         Trial::test("ahead::launcher_reads_like_this", launcher_reads_like_this),
         Trial::test("ahead::pack_refuses", pack_refuses),
         Trial::test("ahead::snapshots", snapshots),
@@ -98,6 +99,43 @@ fn build_script() -> Outcome {
     let names: Vec<&str> = texts.iter().map(|snapshot| snapshot.name.as_str()).collect();
     assert_eq!(names, ["full/full-e64-Tf16.plan.txt", "full/sm_80/full-e64-Tf16.ptx"]);
     Ok(())
+}
+
+/// Extents that kernels are made for give entries of their own, and only where the code differs.
+fn kernels_for_several_extents() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let made_for = |other: u64| -> Result<Vec<String>, Failed> {
+        let config = Config::new()
+            .target("sm_90a")
+            .choose("e", "64")
+            .choose("T", "bf16")
+            .made_for(&[("p", other), ("m", other)])
+            .made_for(&[("p", 4096), ("m", 4096)])
+            .out_dir(folder.path());
+        config.try_compile(&[example("full.ein")])?;
+        let bundle = einloom_artifact::Bundle::from_bytes(std::fs::read(folder.path().join("full.einpack"))?)?;
+        Ok(bundle
+            .entries()
+            .iter()
+            .map(|entry| format!("{:?}", entry.made_for))
+            .collect())
+    };
+    assert_eq!(
+        made_for(1024)?,
+        [r#"{"M": 1024, "P": 1024}"#, r#"{"M": 4096, "P": 4096}"#]
+    );
+    assert_eq!(made_for(8192)?, ["{}"]);
+    let config = Config::new().made_for(&[("e", 64)]).out_dir(folder.path());
+    match config.try_compile(&[example("full.ein")]) {
+        Err(error)
+            if error
+                .to_string()
+                .ends_with("kernels are made for extents, and `e` is none") =>
+        {
+            Ok(())
+        }
+        other => Err(format!("{other:?}").into()),
+    }
 }
 
 /// All files below a folder, sorted.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use einloom_tests::cli::{einloom, einloom_in};
+use einloom_tests::cli::{self, einloom, einloom_in};
 use einloom_tests::{Outcome, golden, repo};
 use libtest_mimic::Trial;
 
@@ -38,6 +38,7 @@ pub(crate) fn tests() -> Vec<Trial> {
         Trial::test("cli::layouts", layouts),
         Trial::test("cli::nothing_grows_without_bound", nothing_grows_without_bound),
         Trial::test("cli::promises", promises),
+        Trial::test("cli::closed_and_full_streams", closed_and_full_streams),
         Trial::test("cli::missing_gpu_or_driver", missing_gpu_or_driver),
     ];
     for command in COMMANDS {
@@ -206,6 +207,7 @@ fn hostile_specs() -> Outcome {
         said.expect(1)
             .map_err(|failed| format!("{name}: {}", failed.message().unwrap_or_default()))?;
         assert!(said.stderr.contains("error"), "{name}: {}", said.stderr);
+        assert!(said.stderr.contains(&file), "{name}: {}", said.stderr);
         assert!(
             said.stderr.len() < 100_000,
             "{name}: {} bytes of messages",
@@ -240,6 +242,11 @@ fn impossible_shapes() -> Outcome {
     )?;
     refused(&["run", spec, "--shape", "p=1000000000,m=1000000000"], &[])?;
     refused(&["run", spec, "--shape", "zebra=3"], &["zebra"])?;
+    refused(&["run", spec, "--shape", "p=3,p=4"], &["`p` is given twice"])?;
+    refused(
+        &["compile", spec, "--shape", "e=64", "--shape", "e=128"],
+        &["`e` is given twice"],
+    )?;
     refused(&["run", spec, "--shape", "e=77"], &[])?;
     for shape in ["p=3,zebra=5", "zebra=5"] {
         let said = einloom(["verify", spec, "--shape", shape]);
@@ -388,6 +395,41 @@ fn promises() -> Outcome {
         "{}",
         said.stdout
     );
+    Ok(())
+}
+
+/// A reader that has gone ends the process quietly, a full disk with a message; neither is a panic.
+fn closed_and_full_streams() -> Outcome {
+    let spec = "dsl-examples/lse.ein";
+    let shape = "b=1,h=1,p=2,m=3,e=64";
+    let commands: [&[&str]; 6] = [
+        &["check", spec],
+        &["explain", spec],
+        &["explain", "E0301"],
+        &["completions", "bash"],
+        &["run", spec, "--shape", shape],
+        &["verify", spec, "--shape", shape],
+    ];
+    for args in commands {
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let full = std::fs::File::options().write(true).open("/dev/full")?;
+        let targets: [(std::process::Stdio, &str); 2] =
+            [(writer.into(), ""), (full.into(), "error: standard output: ")];
+        for (stdout, said) in targets {
+            let mut command = cli::command();
+            let child = command
+                .args(args)
+                .current_dir(repo::root())
+                .stdout(stdout)
+                .stderr(std::process::Stdio::piped());
+            let output = child.spawn()?.wait_with_output()?;
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            if output.status.code() != Some(1) || !stderr.contains(said) || stderr.contains("panicked at") {
+                return Err(format!("einloom {}: {:?}\n{stderr}", args.join(" "), output.status).into());
+            }
+        }
+    }
     Ok(())
 }
 

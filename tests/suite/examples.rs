@@ -40,6 +40,7 @@ pub(crate) fn tests() -> Vec<Trial> {
             for (kind, run) in [
                 ("kernels", kernels as fn(&Path, &'static str) -> Outcome),
                 ("assembly", assembly),
+                ("strided", strided),
             ] {
                 let file = file.clone();
                 tests.push(Trial::test(format!("examples::{kind}::{name}::{target}"), move || {
@@ -156,6 +157,50 @@ fn assembly(file: &Path, target: &str) -> Outcome {
                     let failed = golden::check(&golden_folder(file, target).join("ptxas.txt"), &report).err();
                     wrong.extend(failed.map(|failed| failed.message().unwrap_or_default().to_owned()));
                 }
+            }
+        }
+    }
+    none_of(wrong)
+}
+
+/// Alignments of strided tensors, for which tiles are copied in units of less than 16 bytes: by far the most registers and code.
+const STRIDED: [u32; 2] = [4, 2];
+
+/// The widest specialisation has kernels for tensors of every alignment, which assemble without a spill.
+fn strided(file: &Path, target: &'static str) -> Outcome {
+    let loaded = Session::new().load(file)?;
+    let width = |cascade: &&Cascade| -> u64 {
+        cascade
+            .choices
+            .iter()
+            .filter_map(|(_, value)| value.parse::<u64>().ok())
+            .sum()
+    };
+    let widest = loaded
+        .cascades
+        .iter()
+        .rev()
+        .max_by_key(width)
+        .ok_or("no specialisation")?;
+    let folder = tempfile::tempdir()?;
+    let mut wrong = Vec::new();
+    for align in STRIDED {
+        let said = |text: String| format!("{:?}, aligned to {align} bytes: {text}", widest.choices);
+        let compiled = match pipeline::compile(widest, target, align) {
+            Ok(compiled) => compiled,
+            Err(error) => {
+                wrong.push(said(error.to_string()));
+                continue;
+            }
+        };
+        let Ok(program) = ptxas::find() else { continue };
+        let ptx = folder.path().join(format!("{align}.ptx"));
+        std::fs::write(&ptx, &compiled.emission.ptx)?;
+        match ptxas::assemble(&program, &ptx, target, None) {
+            Err(text) => wrong.push(said(text)),
+            Ok(usages) => {
+                let local = usages.iter().filter(|usage| usage.local_bytes != [0; 3]);
+                wrong.extend(local.map(|usage| said(format!("local memory is used: {usage:?}"))));
             }
         }
     }

@@ -107,9 +107,18 @@ impl Config {
         self
     }
 
-    /// The extent of a rank for which tuned schedules are looked up, such as `("m", 4096)`; usual ones without.
+    /// The extent of a rank for which schedules are chosen, such as `("m", 4096)`: tuned ones are looked up by it (by a usual one without), default ones
+    /// depend on it.
     pub fn extent(mut self, rank: &str, value: u64) -> Config {
         self.options.given.insert(rank.to_owned(), value.to_string());
+        self
+    }
+
+    /// Extents that kernels are made for, such as `[("p", 1024), ("m", 1024)]`. Called several times, each gives kernels of its own where its code differs, and
+    /// launchers take the nearest.
+    pub fn made_for(mut self, extents: &[(&str, u64)]) -> Config {
+        let named = extents.iter().map(|(rank, n)| ((*rank).to_owned(), n.to_string()));
+        self.options.made_for.push(named.collect());
         self
     }
 

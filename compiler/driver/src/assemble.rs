@@ -30,7 +30,21 @@ pub fn run(ptx: &str, target: &str) -> Result<Assembled, String> {
 /// The machine code of PTX.
 ///
 /// # Errors
-/// As [`run`].
+/// As [`run`]; registers that spill, and messages of ptxas that cost performance.
 pub fn cubin(ptx: &str, target: &str) -> Result<Vec<u8>, String> {
-    run(ptx, target).map(|assembled| assembled.cubin)
+    let Assembled { cubin, usage } = run(ptx, target)?;
+    if let Some(message) = usage.messages.first() {
+        return Err(format!("ptxas gives slow code: {message}"));
+    }
+    match usage
+        .entries
+        .iter()
+        .find(|e| e.spill_store_bytes + e.spill_load_bytes > 0)
+    {
+        Some(entry) => Err(format!(
+            "kernel `{}` spills {} bytes of registers; smaller tiles need fewer (--schedule)",
+            entry.entry, entry.spill_store_bytes
+        )),
+        None => Ok(cubin),
+    }
 }

@@ -1,5 +1,6 @@
 //! One case: a cascade with inputs; and the runner that executes cases on a device.
 
+use crate::data::layout::Layout;
 use crate::data::shapes::{self, Given, ShapeError};
 use crate::data::{promises, random, tensors::TensorFileError};
 use crate::exec::cpu::{self, CpuError};
@@ -78,25 +79,15 @@ impl Case {
     /// # Errors
     /// As [`Case::from_shape`].
     pub fn from_symbols(cascade: &Cascade, given: &Given, symbols: &[i64], seed: u64) -> Result<Case, CaseError> {
-        let scalars = shapes::scalars(cascade, given)?;
-        // Scalars that extents may depend on take 1 until random ones are drawn; those that are given stay.
-        let shapes = shapes::input_shapes(cascade, symbols, &shapes::filled(cascade, &scalars))?;
-        let bytes = shapes::bytes(cascade, &shapes);
-        if bytes > MAX_BYTES {
-            return Err(ShapeError::TooLarge {
-                bytes,
-                limit: MAX_BYTES,
-            }
-            .into());
-        }
-        let mut inputs = random::inputs(cascade, &shapes, seed);
-        for (slot, scalar) in inputs.scalars.iter_mut().zip(&scalars) {
-            if scalar.is_some() {
-                *slot = *scalar;
-            }
-        }
-        promises::keep(cascade, symbols, &mut inputs, |i| scalars[i].is_none());
-        Case::bound(cascade, inputs)
+        Case::bound(cascade, drawn(cascade, given, symbols, seed, &random::inputs)?)
+    }
+
+    /// The inputs of [`Case::from_symbols`] for the same arguments, with empty real tensors: what decides the domains, at once.
+    ///
+    /// # Errors
+    /// As [`Case::from_symbols`].
+    pub fn without_reals(cascade: &Cascade, given: &Given, symbols: &[i64], seed: u64) -> Result<Inputs, CaseError> {
+        drawn(cascade, given, symbols, seed, &random::without_reals)
     }
 
     /// Inputs from a file; those that it lacks are random, with extents from the ones that are there.
@@ -116,10 +107,17 @@ impl Case {
         for symbol in &cascade.symbols {
             for (input, dim) in &symbol.sources {
                 let info = &cascade.inputs[input.index()];
-                if let Some(n) = file.get(&info.name).and_then(|(_, t)| t.shape.get(*dim)) {
-                    known.insert(symbol.name.clone(), n.to_string());
-                    break;
+                let Some(&found) = file.get(&info.name).and_then(|(_, t)| t.shape.get(*dim)) else {
+                    continue;
+                };
+                let name = symbol.name.to_lowercase();
+                if let Some(given) = known.remove(&name).or_else(|| known.remove(&symbol.name))
+                    && given != found.to_string()
+                {
+                    return Err(ShapeError::File { name, given, found }.into());
                 }
+                known.insert(symbol.name.clone(), found.to_string());
+                break;
             }
         }
         let mut case = Case::from_shape(cascade, &known, 2, seed)?;
@@ -173,6 +171,32 @@ impl Case {
     }
 }
 
+/// Draws inputs for a shape.
+fn drawn(
+    cascade: &Cascade,
+    given: &Given,
+    symbols: &[i64],
+    seed: u64,
+    draw: &dyn Fn(&Cascade, &[Vec<i64>], u64) -> Inputs,
+) -> Result<Inputs, CaseError> {
+    let scalars = shapes::scalars(cascade, given)?;
+    // Scalars that extents may depend on take 1 until random ones are drawn; those that are given stay.
+    let shapes = shapes::input_shapes(cascade, symbols, &shapes::filled(cascade, &scalars))?;
+    let bytes = shapes::bytes(cascade, &shapes);
+    if bytes > MAX_BYTES {
+        let limit = MAX_BYTES;
+        return Err(ShapeError::TooLarge { bytes, limit }.into());
+    }
+    let mut inputs = draw(cascade, &shapes, seed);
+    for (slot, scalar) in inputs.scalars.iter_mut().zip(&scalars) {
+        if scalar.is_some() {
+            *slot = *scalar;
+        }
+    }
+    promises::keep(cascade, symbols, &mut inputs, |i| scalars[i].is_none());
+    Ok(inputs)
+}
+
 /// Executes cases on one device.
 pub enum Runner {
     Cpu,
@@ -207,75 +231,54 @@ impl Runner {
         }
     }
 
-    /// Compiles (with the default schedules) and runs once.
+    /// Lowers a plan by the given schedules (or the default ones) for tensors in a layout, and runs it once.
     ///
     /// # Errors
-    /// Whatever a level refuses.
-    pub fn run(&self, cascade: &Cascade, case: &Case) -> Result<Vec<Tensor>, CaseError> {
-        let plan = pipeline::plan(cascade)?;
-        self.run_plan(&plan, None, case)
-    }
-
-    /// Lowers a plan by the given schedules (or the default ones) and runs it once.
-    ///
-    /// # Errors
-    /// Whatever a level refuses.
-    pub fn run_plan(
+    /// Whatever a level refuses; a write between the elements of an output.
+    pub fn run(
         &self,
         plan: &FusedPlan,
         schedules: Option<Vec<Schedule>>,
         case: &Case,
+        layout: Layout,
     ) -> Result<Vec<Tensor>, CaseError> {
         if matches!(self, Runner::Cpu) {
             case.fits_interpreter(&plan.cascade)?;
+            if layout == Layout::Huge {
+                return Err(CaseError::Huge);
+            }
         }
-        let shape = shape_class(plan, case);
-        let tiled = match schedules {
-            Some(schedules) => pipeline::tile_with(plan.clone(), schedules, self.target(), &shape)?,
-            None => pipeline::tile(plan.clone(), self.target(), &shape)?,
-        };
+        let shape = shape_class(plan, &case.inputs.shapes(), &case.extents, layout);
+        let tiled = pipeline::tile_by(plan.clone(), schedules, self.target(), &shape)?;
         match self {
-            Runner::Cpu => Ok(cpu::run(&tiled.plan, &tiled.kernels, &case.inputs, &case.extents)?),
+            Runner::Cpu => Ok(cpu::run(
+                &tiled.plan,
+                &tiled.kernels,
+                &case.inputs,
+                &case.extents,
+                layout,
+            )?),
             Runner::Cuda(gpu) => {
                 let compiled = pipeline::emit(tiled, self.target())?;
                 let cascade = &compiled.tiled.plan.cascade;
-                let call = gpu.prepare(&compiled.artifact, cascade, &case.inputs, &case.extents)?;
+                let module = gpu.load(&compiled.artifact)?;
+                let arena = gpu.arena(cascade, &case.inputs, &case.extents, layout)?;
+                let call = gpu.call(&module, cascade, &case.extents, &arena)?;
                 Ok(gpu.run(&call)?)
             }
         }
     }
 }
 
-/// What the shapes of a case guarantee: 16-byte alignment of every stride, or less.
-pub fn shape_class(plan: &FusedPlan, case: &Case) -> ShapeClass {
-    class_of_shapes(plan, &case.inputs.shapes(), &case.extents)
-}
-
-/// As [`shape_class`], from the shapes of the inputs alone.
-pub fn class_of_shapes(plan: &FusedPlan, shapes: &[Vec<i64>], extents: &Extents) -> ShapeClass {
+/// What inputs and outputs of these shapes guarantee in a layout.
+pub fn shape_class(plan: &FusedPlan, inputs: &[Vec<i64>], extents: &Extents, layout: Layout) -> ShapeClass {
     let cascade = &plan.cascade;
-    let align = |dtype: DType, shape: &[i64]| {
-        let size = dtype.size() as i64;
-        // Strides of a dense tensor are multiples of its last extent.
-        let width = if shape.len() < 2 {
-            16
-        } else {
-            shape.last().copied().unwrap_or(1).max(1) * size
-        };
-        [16, 8, 4, 2, 1].into_iter().find(|a| width % a == 0).unwrap_or(1) as u32
-    };
-    let mut class = ShapeClass::aligned(plan, 16);
-    for ((slot, info), shape) in class.input_align.iter_mut().zip(&cascade.inputs).zip(shapes) {
-        *slot = align(info.dtype, shape);
+    let align = |dtype: DType, shape: &[i64]| layout.place(dtype, shape).align(dtype);
+    let inputs = cascade.inputs.iter().zip(inputs);
+    let outputs = cascade.outputs.iter().zip(&extents.outputs);
+    ShapeClass {
+        input_align: inputs.map(|(info, shape)| align(info.dtype, shape)).collect(),
+        output_align: outputs.map(|(info, shape)| align(info.dtype, shape)).collect(),
+        extents: extents.symbols.iter().map(|n| Some(*n)).collect(),
     }
-    for ((slot, info), shape) in class
-        .output_align
-        .iter_mut()
-        .zip(&cascade.outputs)
-        .zip(&extents.outputs)
-    {
-        *slot = align(info.dtype, shape);
-    }
-    class.extents = extents.symbols.iter().map(|n| Some(*n)).collect();
-    class
 }

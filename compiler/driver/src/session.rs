@@ -80,7 +80,9 @@ impl Session {
                 let (file, diagnostics) = parse(source, &text);
                 (source, file, diagnostics)
             }
-            Err(diagnostic) => {
+            Err(mut diagnostic) => {
+                // Bytes that are no text have no place to point at.
+                diagnostic.message = format!("{name}: {}", diagnostic.message);
                 let source = self
                     .sources
                     .add(name, String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]));

@@ -2,7 +2,7 @@
 //!
 //! Threads are laid over the tile as `(row, unit)`, a unit being the widest piece that alignment allows (16, 8 or 4 bytes); units of one
 //! row go to neighbouring threads. What is not to be read is zero-filled by a source size of 0 or less than the unit; such a source
-//! is never dereferenced. Tensors aligned to 2 bytes only are copied element by element through registers.
+//! is never dereferenced. Units of less than 16 bytes are copied in loops ([`crate::copy_narrow`]); those of 2 bytes through registers.
 
 use crate::cx::{Effect, V};
 use crate::error::{Res, invalid, unsupported};
@@ -15,22 +15,22 @@ use inkwell::IntPredicate;
 use inkwell::values::{IntValue, PointerValue};
 
 /// A copy, and how threads share it.
-struct Copy<'a, 'c> {
-    layout: Layout,
+pub(crate) struct Copy<'a, 'c> {
+    pub(crate) layout: Layout,
     /// Shared address of the stage.
-    base: IntValue<'c>,
+    pub(crate) base: IntValue<'c>,
     tensor: TensorId,
     index: &'a [Ix],
     col0: &'a Ix,
-    valid: Option<&'a Ix>,
+    pub(crate) valid: Option<&'a Ix>,
     /// Bytes of a row that exist.
-    row_end: u32,
+    pub(crate) row_end: u32,
     /// Bytes of a unit.
-    unit: u32,
+    pub(crate) unit: u32,
     /// Threads side by side in a row, a divisor of the row's units.
-    wide: u32,
+    pub(crate) wide: u32,
     /// Rows that all threads cover at once.
-    tall: u32,
+    pub(crate) tall: u32,
 }
 
 /// Rows to copy, as in [`Stmt::CopyAsync`].
@@ -128,6 +128,9 @@ impl<'c> Kernel<'_, 'c> {
         });
         let stage = copy.base;
         let source = self.copy_source(copy, first_row, first_byte)?;
+        if unit < 16 {
+            return self.copy_narrow(copy, first_row, first_byte, &source);
+        }
         let columns = copy.layout.width() / unit / wide;
         let steps = copy.layout.rows.div_ceil(tall);
         let mut row_address = source.start;
@@ -245,7 +248,12 @@ impl<'c> Kernel<'_, 'c> {
     }
 
     /// Address of a row by plain evaluation of its indices.
-    fn row_address(&self, copy: &Copy<'_, 'c>, row: IntValue<'c>, byte: IntValue<'c>) -> Res<PointerValue<'c>> {
+    pub(crate) fn row_address(
+        &self,
+        copy: &Copy<'_, 'c>,
+        row: IntValue<'c>,
+        byte: IntValue<'c>,
+    ) -> Res<PointerValue<'c>> {
         let cx = &self.cx;
         let arg = &self.tensors[copy.tensor.index()];
         let mut offset = cx.resize(self.ix(copy.col0, row)?, cx.i64t());
@@ -260,7 +268,7 @@ impl<'c> Kernel<'_, 'c> {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn copy_unit(
+    pub(crate) fn copy_unit(
         &self,
         copy: &Copy<'_, 'c>,
         row: PointerValue<'c>,
@@ -286,19 +294,6 @@ impl<'c> Kernel<'_, 'c> {
         };
         let mut args: Vec<V<'c>> = vec![target.into(), row.into()];
         let mut constraints = "r,l".to_owned();
-        if unit < 4 {
-            let value = self.element_or_zero(row, byte, size);
-            let mut args: Vec<V<'c>> = vec![target.into(), value];
-            let guard = guard(&mut args, &mut constraints, inside);
-            let constraints = if inside.is_some() { "r,h,b" } else { "r,h" };
-            cx.asm(
-                &format!("{guard}st.shared.b16 [$0+{offset}], $1;"),
-                constraints,
-                &args,
-                Effect::Memory,
-            );
-            return Ok(());
-        }
         let mode = if unit == 16 { "cg" } else { "ca" };
         let mut tail = String::new();
         if let Some(size) = size {
@@ -311,36 +306,14 @@ impl<'c> Kernel<'_, 'c> {
         cx.asm(&text, &constraints, &args, Effect::Memory);
         Ok(())
     }
-
-    /// A 16-bit element as i16, 0 where `size` is not positive.
-    fn element_or_zero(&self, row: PointerValue<'c>, byte: u32, size: Option<IntValue<'c>>) -> V<'c> {
-        let cx = &self.cx;
-        match size {
-            None => {
-                let address = cx.offset(row, cx.i64(i64::from(byte)));
-                cx.load(cx.i16t().into(), address, 2, true)
-            }
-            Some(size) => {
-                let some = cx.icmp(IntPredicate::SGT, size, cx.i32(0));
-                let text = format!("mov.b16 $0, 0; @$2 ld.global.b16 $0, [$1+{byte}];");
-                cx.asm_value(
-                    cx.i16t().into(),
-                    &text,
-                    "=&h,l,b",
-                    &[row.into(), some.into()],
-                    Effect::Memory,
-                )
-            }
-        }
-    }
 }
 
 /// Rows of a copy in global memory.
-struct Source<'c> {
-    start: PointerValue<'c>,
+pub(crate) struct Source<'c> {
+    pub(crate) start: PointerValue<'c>,
     /// Bytes from one row of the thread to its next, if `linear`.
-    step: IntValue<'c>,
-    linear: bool,
+    pub(crate) step: IntValue<'c>,
+    pub(crate) linear: bool,
 }
 
 /// Adds a guarding predicate as the last operand; gives the text of the guard.

@@ -222,6 +222,16 @@ impl<'c> Cx<'c> {
         self.builder.build_float_cast(a, ty, "").expect(BUILT)
     }
 
+    /// Two reals of one type as a vector.
+    pub(crate) fn pair(&self, first: FloatValue<'c>, second: FloatValue<'c>) -> V<'c> {
+        let mut res = first.get_type().vec_type(2).get_poison();
+        for (i, lane) in [first, second].into_iter().enumerate() {
+            let at = self.i32(i as i64);
+            res = self.builder.build_insert_element(res, lane, at, "").expect(BUILT);
+        }
+        res.into()
+    }
+
     /// Calls an LLVM intrinsic; `overloads` are its type parameters.
     pub(crate) fn intrinsic(&self, name: &str, overloads: &[BasicTypeEnum<'c>], args: &[V<'c>]) -> V<'c> {
         match self.intrinsic_call(name, overloads, args).try_as_basic_value() {

@@ -6,6 +6,7 @@
 //! refused before.
 
 mod copy;
+mod copy_narrow;
 mod cx;
 mod dot;
 mod emit;

@@ -203,14 +203,13 @@ impl<'c> Kernel<'_, 'c> {
         })
     }
 
-    /// Two f32 rounded to 16 bits in one register, `low` in the low half.
+    /// Two f32 rounded to 16 bits in one register, `low` in the low half. LLVM selects one instruction for the whole; the intrinsic of that
+    /// instruction it would look for among all intrinsics, one by one.
     pub(crate) fn pack(&self, low: FloatValue<'c>, high: FloatValue<'c>, elem: Elem) -> IntValue<'c> {
-        let name = match elem {
-            Elem::BF16 => "llvm.nvvm.ff2bf16x2.rn",
-            _ => "llvm.nvvm.ff2f16x2.rn",
-        };
-        let pair = self.cx.intrinsic(name, &[], &[high.into(), low.into()]);
-        self.cx.bitcast(pair, self.cx.i32t().into()).into_int_value()
+        let cx = &self.cx;
+        let half = self.half_type(elem);
+        let (low, high) = (cx.fcast(low, half), cx.fcast(high, half));
+        cx.bitcast(cx.pair(low, high), cx.i32t().into()).into_int_value()
     }
 
     /// A packed tile as f32.

@@ -57,6 +57,8 @@ pub enum PtxasError {
     Start { path: PathBuf, source: std::io::Error },
     #[error("ptxas refused the PTX: {message}")]
     Refused { message: String },
+    #[error("{} gave no machine code: it is no ptxas", path.display())]
+    NoCode { path: PathBuf },
 }
 
 /// The ptxas that the environment names.
@@ -88,6 +90,9 @@ pub fn assemble(ptxas: &Path, ptx: &str, target: &str) -> Result<Assembled, Ptxa
         return Err(PtxasError::Refused {
             message: log.trim().to_owned(),
         });
+    }
+    if !output.stdout.starts_with(b"\x7fELF") {
+        return Err(PtxasError::NoCode { path: ptxas.to_owned() });
     }
     Ok(Assembled {
         cubin: output.stdout,

@@ -40,7 +40,11 @@ impl<'c> Kernel<'_, 'c> {
                 index,
                 value,
                 mask,
-            } => self.store(*tensor, index, *value, *mask),
+                through,
+            } => match through {
+                Some(passage) => self.send(*passage, index, *value),
+                None => self.store(*tensor, index, *value, *mask),
+            },
             Stmt::StoreShared { buffer, stage, value } => self.store_shared(*buffer, *stage, *value),
             Stmt::CopyAsync { .. } => self.copy_async(stmt),
             Stmt::Commit => {
@@ -78,19 +82,19 @@ impl<'c> Kernel<'_, 'c> {
         Ok(())
     }
 
-    fn append_block(&self, name: &str) -> BasicBlock<'c> {
+    pub(crate) fn append_block(&self, name: &str) -> BasicBlock<'c> {
         self.cx.context.append_basic_block(self.cx.function, name)
     }
 
-    fn here(&self) -> BasicBlock<'c> {
+    pub(crate) fn here(&self) -> BasicBlock<'c> {
         self.cx.builder.get_insert_block().expect(POSITIONED)
     }
 
-    fn branch(&self, to: BasicBlock<'c>) {
+    pub(crate) fn branch(&self, to: BasicBlock<'c>) {
         self.cx.builder.build_unconditional_branch(to).expect(POSITIONED);
     }
 
-    fn branch_if(&self, cond: IntValue<'c>, yes: BasicBlock<'c>, no: BasicBlock<'c>) {
+    pub(crate) fn branch_if(&self, cond: IntValue<'c>, yes: BasicBlock<'c>, no: BasicBlock<'c>) {
         self.cx
             .builder
             .build_conditional_branch(cond, yes, no)
@@ -240,7 +244,7 @@ impl<'c> Kernel<'_, 'c> {
 
     /// The counter as the body sees it. LLVM's strength reduction would otherwise carry an address of its own for every copy of the
     /// body through the loop, 32 registers for 16 copies. ptxas drops the move.
-    fn opaque(&self, index: IntValue<'c>) -> IntValue<'c> {
+    pub(crate) fn opaque(&self, index: IntValue<'c>) -> IntValue<'c> {
         let index = self.cx.resize(index, self.cx.i32t());
         self.cx
             .asm_value(

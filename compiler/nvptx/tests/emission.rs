@@ -169,3 +169,9 @@ fn ptx_of_a_small_kernel() {
     let program = small::copy("copy", DType::BF16, Elem::BF16, 16, 16);
     insta::assert_snapshot!(emit(&program, "sm_80").ptx);
 }
+
+#[test]
+fn a_program_that_writes_nothing_is_no_assembler() {
+    let error = einloom_nvptx::ptxas::assemble(std::path::Path::new("/bin/true"), "", "sm_80").expect_err("no code");
+    assert!(error.to_string().contains("no machine code"), "{error}");
+}

@@ -7,7 +7,7 @@ use einloom_cascade::expr::{Expr, ExprId, LeafId, VarId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Positions of instances in the finished plan.
-struct Places {
+pub(crate) struct Places {
     leaves: Vec<LeafDef>,
     of: BTreeMap<LeafId, LeafId>,
 }
@@ -18,9 +18,23 @@ impl Places {
         self.leaves.push(def);
         self.of.insert(from.id(), id);
     }
+
+    /// A leaf that the finished plan alone has.
+    pub(crate) fn push(&mut self, def: LeafDef) -> LeafId {
+        self.leaves.push(def);
+        LeafId(u32::try_from(self.leaves.len() - 1).expect("a plan should have few leaves"))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.leaves.len()
+    }
+
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.leaves.truncate(len);
+    }
 }
 
-type SweepKey = (u32, Vec<VarId>);
+pub(crate) type SweepKey = (u32, Vec<VarId>);
 
 impl Build<'_> {
     /// Finishes the plan.
@@ -68,11 +82,21 @@ impl Build<'_> {
         self.crossings = crossings.iter().map(|c| self.crossings[*c].clone()).collect();
         let mut memo = BTreeMap::new();
         let mut kernels = Vec::new();
+        let mut chunked: Vec<(SweepKey, Option<String>)> = Vec::new();
         for (position, kernel) in order.iter().enumerate() {
             let mut sweeps = Vec::new();
             for (sweep, key) in keys[position].iter().enumerate() {
                 let (references, carries) = &layout[position][sweep];
-                sweeps.push(self.sweep(*kernel, key, references, carries, &places, &mut memo));
+                let mut built = self.sweep(*kernel, key, references, carries, &places, &mut memo);
+                let at = (position, sweep);
+                match self.chunks(at, *kernel, &built, (references, carries), &mut places) {
+                    Ok(chunks) => {
+                        built.chunks = Some(Box::new(chunks));
+                        chunked.push((key.clone(), None));
+                    }
+                    Err(reason) => chunked.push((key.clone(), Some(reason))),
+                }
+                sweeps.push(built);
             }
             let k = self.kernels[*kernel].clone();
             let stores = k
@@ -88,6 +112,7 @@ impl Build<'_> {
                 stores,
             });
         }
+        self.state.report_chunks(&chunked);
         let sweeps = State::loops(keys.into_iter().flatten());
         self.finish_plan(kernels, places.leaves, sweeps_written, sweeps)
     }
@@ -331,17 +356,27 @@ impl Build<'_> {
     /// What an accumulator means, in formula form.
     fn meaning(&mut self, accumulator: usize) -> String {
         let a = self.state.accumulators[accumulator].clone();
-        let over: Vec<&str> = a
-            .stream
-            .iter()
-            .chain(&a.inner)
-            .map(|v| self.state.var_name(*v))
-            .collect();
+        let over: Vec<VarId> = a.stream.iter().chain(&a.inner).copied().collect();
+        self.state
+            .reduction_text(a.op, &over, &a.streamed, a.reference.is_some())
+    }
+}
+
+impl State {
+    /// `sum[m] exp(S - g) V`.
+    pub(crate) fn reduction_text(
+        &mut self,
+        op: einloom_cascade::expr::ReduceOp,
+        over: &[VarId],
+        streamed: &crate::product::Product,
+        referred: bool,
+    ) -> String {
+        let over: Vec<&str> = over.iter().map(|v| self.var_name(*v)).collect();
         let over = over.join(", ");
         let mut factors: Vec<String> = Vec::new();
         let mut weight: Vec<String> = Vec::new();
-        for (atom, k) in &a.streamed.exponent.0 {
-            let name = self.state.short_name(*atom);
+        for (atom, k) in &streamed.exponent.0 {
+            let name = self.short_name(*atom);
             weight.push(match (k.num, k.den) {
                 (1, 1) => name,
                 (-1, 1) => format!("-{name}"),
@@ -350,11 +385,11 @@ impl Build<'_> {
             });
         }
         if !weight.is_empty() {
-            let g = if a.reference.is_some() { " - g" } else { "" };
+            let g = if referred { " - g" } else { "" };
             factors.push(format!("exp({}{g})", weight.join(" + ")));
         }
-        for (factor, k) in &a.streamed.factors {
-            let name = self.state.short_name(*factor);
+        for (factor, k) in &streamed.factors {
+            let name = self.short_name(*factor);
             factors.push(if (k.num, k.den) == (1, 1) {
                 name
             } else {
@@ -364,13 +399,11 @@ impl Build<'_> {
         if factors.is_empty() {
             factors.push("1".to_owned());
         }
-        let op = format!("{:?}", a.op).to_lowercase();
+        let op = format!("{op:?}").to_lowercase();
         format!("{op}[{over}] {}", factors.join(" "))
     }
-}
 
-impl State {
-    fn final_expr(&mut self, e: ExprId, places: &Places, memo: &mut BTreeMap<ExprId, ExprId>) -> ExprId {
+    pub(crate) fn final_expr(&mut self, e: ExprId, places: &Places, memo: &mut BTreeMap<ExprId, ExprId>) -> ExprId {
         self.rewrite(e, memo, &mut |state, e| {
             let Expr::Leaf(leaf, indices) = state.expr(e).clone() else {
                 return None;
@@ -380,7 +413,12 @@ impl State {
         })
     }
 
-    fn final_exprs(&mut self, list: &[ExprId], places: &Places, memo: &mut BTreeMap<ExprId, ExprId>) -> Vec<ExprId> {
+    pub(crate) fn final_exprs(
+        &mut self,
+        list: &[ExprId],
+        places: &Places,
+        memo: &mut BTreeMap<ExprId, ExprId>,
+    ) -> Vec<ExprId> {
         list.iter().map(|e| self.final_expr(*e, places, memo)).collect()
     }
 

@@ -4,6 +4,7 @@
 //! partial states absorb them and in which order these merge. A correct plan gives the same result for every draw, up to
 //! rounding.
 
+mod chunks;
 mod machine;
 mod random;
 mod state;
@@ -25,6 +26,8 @@ pub struct Options {
     pub parts: usize,
     /// Replaces the policy of every reference.
     pub policy: Option<Policy>,
+    /// Whether sweeps that have chunks are evaluated by them; drawn if nothing is said.
+    pub chunks: Option<bool>,
     pub seed: u64,
 }
 
@@ -35,6 +38,7 @@ impl Default for Options {
             tile: 16,
             parts: 1,
             policy: None,
+            chunks: None,
             seed: 0,
         }
     }
@@ -152,6 +156,9 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn kernel(&mut self, at: usize, kernel: &Kernel) -> Result<(), EvalError> {
+        if let Some(row) = self.chunked(kernel) {
+            return self.by_chunks(at, kernel, row);
+        }
         for point in self.machine.points(&kernel.resident) {
             self.machine.set(&kernel.resident, &point);
             self.machine.start(at);
@@ -167,13 +174,19 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Absorbs the whole stream in random tiles into random parts, and merges them.
+    /// Absorbs the whole stream.
     fn sweep(&mut self, sweep: &Sweep) -> Result<State, EvalError> {
+        let start = State::new(&self.machine, sweep);
+        self.absorb(sweep, self.machine.points(&sweep.stream), start)
+    }
+
+    /// Absorbs points of the stream in random tiles into random parts, one of which begins as `start`, and merges them.
+    fn absorb(&mut self, sweep: &Sweep, points: Vec<Vec<i64>>, start: State) -> Result<State, EvalError> {
         let ordered = sweep.carries.iter().any(|carry| carry.ordered);
-        let tiles = self.cut(self.machine.points(&sweep.stream), !ordered);
+        let tiles = self.cut(points, !ordered);
         let parts = 1 + self.random.below(self.options.parts.max(1));
-        let mut states = Vec::new();
-        for _ in 0..parts {
+        let mut states = vec![start];
+        for _ in 1..parts {
             states.push(State::new(&self.machine, sweep));
         }
         let share = tiles.len().div_ceil(parts).max(1);

@@ -103,6 +103,40 @@ pub struct Sweep {
     pub references: Vec<Reference>,
     pub carries: Vec<Carry>,
     pub emits: Vec<Store>,
+    /// Another way to the same carries, which visits fewer pairs.
+    pub chunks: Option<Box<Chunks>>,
+}
+
+/// Chunks with a carried state (calculus D2): the second evaluation of a sweep, equal to visiting every pair.
+///
+/// ```text
+/// for every point of `resident` without `row`:
+///     init `state` (-inf, identities)
+///     for every chunk of consecutive coordinates of `row`, in ascending order:
+///         absorb into `state` points that it does not hold yet, all of them up to `last` of the chunk's first row
+///         for every row of the chunk:
+///             the sweep's references are `references`, its carries `carries` (instead of -inf and identities)
+///             absorb the points that `state` does not hold
+/// ```
+///
+/// **Identity.** Each body splits as `sum_j alpha_j(row) beta_j(stream)`, and no condition tells the rows of a chunk apart on points up to `last` of
+/// its first row: there `sum_m sum_j alpha_j beta_j = sum_j alpha_j St_j`. The state holds what of these points it likes (whole tiles), the rows
+/// absorb the rest; the two meet on the row's reference, which starts at that of the state (F2).
+/// `last` does not fall as `row` rises, so that nothing is ever taken out of the state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chunks {
+    /// The resident variable whose rows share the state.
+    pub row: VarId,
+    /// The last streamed coordinate that counts for a row, an int expression over the resident variables.
+    pub last: ExprId,
+    /// References and carries of the shared state: they mention neither `row` nor anything of a row, and have no chunks themselves.
+    pub state: Sweep,
+    /// For each reference of the sweep, its value over the points of the state; reads [`LeafDef::State`] and [`LeafDef::StateReference`].
+    pub references: Vec<ExprId>,
+    /// For each carry of the sweep, its value over the points of the state, relative to these references.
+    pub carries: Vec<ExprId>,
+    /// Chunks cost fewer multiply-adds from about this extent of the stream on: `4 S / W` with S elements of state and W multiply-adds a pair.
+    pub pays_from: u64,
 }
 
 /// One kernel: a grid of resident points, sweeps in order, final stores.
@@ -140,6 +174,14 @@ pub enum LeafDef {
     },
     /// Value read from a crossing tensor; leaf indices for the crossing's dims.
     Crossing(usize),
+    /// Stored accumulator of a shared state ([`Chunks`]), as `Carry`.
+    State { kernel: usize, sweep: usize, carry: usize },
+    /// Stored reference of a shared state, as `Reference`.
+    StateReference {
+        kernel: usize,
+        sweep: usize,
+        reference: usize,
+    },
 }
 
 /// Line of the *why* report.

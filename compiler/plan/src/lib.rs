@@ -96,7 +96,6 @@ pub fn plan(cascade: &Cascade, options: &PlanOptions) -> Result<FusedPlan, Vec<P
     }
     let written = state.passes_written();
     state.assign_sweeps().map_err(|e| vec![e])?;
-    state.report_chunks();
     state.assign_references();
     let mut build = build::Build::new(&mut state);
     build.place_outputs();

@@ -9,7 +9,7 @@ mod formula;
 
 pub use formula::Formula;
 
-use crate::ir::{Carry, Event, EventKind, FusedPlan, Kernel, LeafDef, Policy, Reference, Store, Sweep, Target};
+use crate::ir::{Carry, Chunks, Event, EventKind, FusedPlan, Kernel, LeafDef, Policy, Reference, Store, Sweep, Target};
 use einloom_cascade::expr::{ExprId, LeafId, ReduceOp, VarId};
 use std::fmt::Write;
 
@@ -85,12 +85,30 @@ impl Names {
                 reference,
             } => at(&self.references, (kernel, sweep, reference)),
             LeafDef::Crossing(n) => crossing(plan, n),
+            LeafDef::State { kernel, sweep, carry } => {
+                let chunks = plan.kernels[kernel].sweeps[sweep].chunks.as_ref();
+                let carry = chunks.and_then(|c| c.state.carries.get(carry));
+                carry.map_or_else(|| "undefined".into(), |c| c.name.clone())
+            }
+            LeafDef::StateReference {
+                kernel,
+                sweep,
+                reference,
+            } => state_reference((kernel, sweep, reference)),
         }
     }
 
     fn leaf(&self, leaf: LeafId) -> String {
         let name = self.leaves.get(leaf.index());
         name.cloned().unwrap_or_else(|| "undefined".into())
+    }
+}
+
+/// Name of a reference of a shared state: `gs0`, with kernel and sweep where they are not the first.
+fn state_reference((kernel, sweep, reference): (usize, usize, usize)) -> String {
+    match (kernel, sweep) {
+        (0, 0) => format!("gs{reference}"),
+        _ => format!("gs{reference}.{kernel}.{sweep}"),
     }
 }
 
@@ -230,9 +248,47 @@ impl Printer<'_> {
             for emit in &sweep.emits {
                 self.store(out, "    emit", emit)?;
             }
+            if let Some(chunks) = &sweep.chunks {
+                self.chunks(out, (kernel, sweep), (k, s), chunks)?;
+            }
         }
         for store in &kernel.stores {
             self.store(out, "  store", store)?;
+        }
+        Ok(())
+    }
+
+    fn chunks(
+        &self,
+        out: &mut String,
+        (kernel, sweep): (&Kernel, &Sweep),
+        (k, s): (usize, usize),
+        chunks: &Chunks,
+    ) -> std::fmt::Result {
+        let (row, stream) = (self.vars(&[chunks.row]), self.vars(&chunks.state.stream));
+        let last = self.formula.text(chunks.last);
+        writeln!(
+            out,
+            "    chunks of {row}: a state of {stream} <= {last} of the first row, fewer multiply-adds from {stream} = {} on",
+            chunks.pays_from
+        )?;
+        let at = (kernel, &chunks.state);
+        for (r, reference) in chunks.state.references.iter().enumerate() {
+            self.reference(out, at, &state_reference((k, s, r)), reference)?;
+        }
+        for carry in &chunks.state.carries {
+            let weight = carry
+                .weight
+                .map(|(r, coefficient)| (state_reference((k, s, r)), coefficient));
+            self.carry(out, at, &carry.name, carry, weight)?;
+        }
+        for (r, &start) in chunks.references.iter().enumerate() {
+            let name = self.indexed(&self.names.references[k][s][r], &sweep.references[r].dims);
+            writeln!(out, "    start {name} = {}", self.formula.text(start))?;
+        }
+        for (c, &start) in chunks.carries.iter().enumerate() {
+            let name = self.indexed(&self.names.carries[k][s][c], &sweep.carries[c].dims);
+            writeln!(out, "    start {name} = {}", self.formula.text(start))?;
         }
         Ok(())
     }

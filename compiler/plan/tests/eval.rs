@@ -58,6 +58,7 @@ fn every_draw_gives_the_oracle_s_result() {
                 tile: 1 + (seed as usize % 7),
                 parts: 1 + (seed as usize % 4),
                 policy: None,
+                chunks: None,
                 seed,
             };
             let error = worst(&plan, &inputs, &options);
@@ -75,6 +76,7 @@ fn large_scores_stay_finite_with_every_policy() {
             tile: 3,
             parts: 3,
             policy: Some(policy),
+            chunks: None,
             seed: 5,
         };
         let error = worst(&plan, &inputs(1, 6, 20, 50.0), &options);

@@ -53,6 +53,7 @@ fn check(seed: u64, wide: bool) -> Result<u32, String> {
         tile: 1 + draw % 6,
         parts: 1 + draw % 3,
         policy: policies[draw % 4],
+        chunks: None,
         seed,
     };
     match worst(&fused, &inputs, &options) {

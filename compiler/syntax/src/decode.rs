@@ -34,7 +34,7 @@ pub(crate) fn check_size(length: usize) -> Result<(), Diagnostic> {
     }
     Err(Diagnostic::new(
         Code::E0106,
-        format!("the source has {length} bytes, more than {MAX_SOURCE}"),
+        format!("the source has more than {MAX_SOURCE} bytes"),
     ))
 }
 

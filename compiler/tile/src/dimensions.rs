@@ -104,13 +104,6 @@ pub const DIMENSIONS: &[Dimension] = &[
         get: |s| u32::from(s.specialised.is_some_and(|x| x.turns)),
         set: |s, v| specialise(s, v, |x| &mut x.turns),
     },
-    Dimension {
-        name: "flat",
-        domain: &[0, 1],
-        grows: false,
-        get: |s| u32::from(s.specialised.is_some_and(|x| x.flat)),
-        set: |s, v| specialise(s, v, |x| &mut x.flat),
-    },
 ];
 
 /// A specialised program without anything else.
@@ -119,7 +112,6 @@ const PLAIN: Specialised = Specialised {
     persistent: false,
     first_reference: false,
     ahead: false,
-    flat: false,
     turns: false,
 };
 
@@ -194,7 +186,7 @@ fn specialised_words(schedule: &mut Schedule, text: &str) -> Result<(), String> 
     }
     schedule.specialised = Some(PLAIN);
     for word in text.split('+').filter(|word| *word != "plain") {
-        let known = ["overlap", "persistent", "first", "ahead", "flat", "turns"].contains(&word);
+        let known = ["overlap", "persistent", "first", "ahead", "turns"].contains(&word);
         let dimension = DIMENSIONS.iter().find(|d| known && d.name == word);
         let dimension = dimension.ok_or_else(|| format!("a specialised program has no `{word}`"))?;
         (dimension.set)(schedule, 1);

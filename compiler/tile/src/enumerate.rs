@@ -86,11 +86,6 @@ pub const CONSTRAINTS: &[Constraint] = &[
         holds: |v, _| v[0] == 0 || (v[1] == 1 && v[2] > 4),
     },
     Constraint {
-        name: "one pipeline over grid points takes overlap and persistent blocks",
-        over: &["flat", "overlap", "persistent"],
-        holds: |v, _| v[0] <= v[1].min(v[2]),
-    },
-    Constraint {
         name: "a reference of the first tile takes overlap",
         over: &["first", "overlap"],
         holds: |v, _| v[0] <= v[1],

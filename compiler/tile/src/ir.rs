@@ -144,6 +144,17 @@ pub struct TensorMap {
     pub rows: u32,
 }
 
+/// The way of a stored tile through shared memory (specialised programs): each warp puts its rows into `buffer` and starts copying the box to the tensor. The mask says no
+/// more than what the copy does by itself: elements outside of the tensor are not written. Nothing else uses the buffer, and a warp only its own rows, so
+/// it takes no barrier of the block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passage {
+    /// Of the axes of the tile and the elements of the tensor, one stage, laid out as rings.
+    pub buffer: BufferId,
+    /// In `TileProgram::maps`: of the tensor, 16 rows.
+    pub map: usize,
+}
+
 /// Where a [`Stmt::Fill`] takes a tile from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FillSource {
@@ -305,6 +316,8 @@ pub enum Stmt {
         index: Vec<ValueId>,
         value: ValueId,
         mask: Option<ValueId>,
+        /// A way that saves the lanes from writing themselves. What it means stays the same.
+        through: Option<Passage>,
     },
     /// Writes a tile of registers into a stage of a buffer of the same axes (or transposed: buffer rows = value cols), rounded to its type.
     StoreShared {

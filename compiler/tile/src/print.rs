@@ -161,9 +161,11 @@ impl Printer<'_> {
                 index,
                 value,
                 mask,
+                through,
             } => {
+                let through = through.map_or(String::new(), |b| format!(" through b{} by m{}", b.buffer.0, b.map));
                 let mask = mask.map_or(String::new(), |m| format!(" where v{}", m.0));
-                writeln!(out, "{pad}t{}[{}] = v{}{mask}", tensor.0, list(index), value.0)
+                writeln!(out, "{pad}t{}[{}] = v{}{mask}{through}", tensor.0, list(index), value.0)
             }
             Stmt::StoreShared { buffer, stage, value } => {
                 writeln!(out, "{pad}b{}{} = v{}", buffer.0, stage_text(*stage), value.0)

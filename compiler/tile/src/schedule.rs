@@ -35,8 +35,6 @@ pub struct Specialised {
     pub first_reference: bool,
     /// Resident operands have two stages, so that a persistent block fetches those of its next grid point early.
     pub ahead: bool,
-    /// The end of a grid point is computed beside the first tile of the block's next one. Takes overlap and persistence.
-    pub flat: bool,
     /// Warpgroups of consumers issue their dots in turns, one's beside the arithmetic of another. Takes overlap.
     pub turns: bool,
 }
@@ -134,9 +132,10 @@ pub fn candidates(machine: &MachineModel) -> Vec<Schedule> {
 
 fn specialised_candidates() -> Vec<Schedule> {
     // Rows, columns, stages. The more rows, the less shared memory traffic a product; the columns are what registers allow.
-    const SHAPES: [(u32, u32, u32); 6] = [
+    const SHAPES: [(u32, u32, u32); 7] = [
         (192, 96, 4),
         (128, 128, 2),
+        (192, 64, 3),
         (128, 80, 2),
         (128, 64, 2),
         (128, 32, 2),
@@ -154,7 +153,6 @@ fn specialised_candidates() -> Vec<Schedule> {
             persistent: true,
             first_reference: true,
             ahead,
-            flat: false,
             turns: rows > 64,
         }),
     };
@@ -164,10 +162,25 @@ fn specialised_candidates() -> Vec<Schedule> {
         .collect()
 }
 
+/// Rows, columns, warps, stages, blocks a multiprocessor.
+type Uniform = (u32, u32, u32, u32, u32);
+
+fn uniform((rows, cols, warps, stages, blocks_per_sm): Uniform) -> Schedule {
+    Schedule {
+        rows,
+        cols,
+        warps,
+        stages,
+        blocks_per_sm,
+        left_in_registers: false,
+        specialised: None,
+    }
+}
+
 fn uniform_candidates() -> Vec<Schedule> {
-    // Rows, columns, warps, stages, blocks a multiprocessor. 128 x 64 with 32 rows a warp halves the shared memory
+    // 128 x 64 with 32 rows a warp halves the shared memory
     // traffic of the right operands; the rest trade size for shared memory and registers.
-    const SHAPES: [(u32, u32, u32, u32, u32); 16] = [
+    const SHAPES: [Uniform; 16] = [
         (128, 64, 4, 2, 2),
         (128, 48, 4, 2, 2),
         (128, 128, 8, 2, 1),
@@ -185,16 +198,26 @@ fn uniform_candidates() -> Vec<Schedule> {
         (32, 16, 2, 1, 1),
         (16, 16, 1, 1, 1),
     ];
-    let one = |(rows, cols, warps, stages, blocks_per_sm)| Schedule {
-        rows,
-        cols,
-        warps,
-        stages,
-        blocks_per_sm,
-        left_in_registers: false,
-        specialised: None,
-    };
-    SHAPES.into_iter().map(one).collect()
+    SHAPES.into_iter().map(uniform).collect()
+}
+
+/// As [`candidates`], for kernels that walk their row tiles with a carried state: about as many columns as rows, because what a row tile's diagonal
+/// needs is visited pair by pair, and warps that divide the rows of the state.
+pub(crate) fn chunk_candidates() -> Vec<Schedule> {
+    const SHAPES: [Uniform; 11] = [
+        (64, 64, 4, 2, 2),
+        (64, 32, 4, 2, 2),
+        (128, 64, 8, 2, 1),
+        (128, 32, 8, 2, 1),
+        (64, 64, 4, 2, 1),
+        (64, 32, 4, 2, 1),
+        (128, 16, 8, 2, 1),
+        (64, 16, 4, 1, 1),
+        (32, 32, 2, 2, 1),
+        (32, 16, 2, 1, 1),
+        (16, 16, 1, 1, 1),
+    ];
+    SHAPES.into_iter().map(uniform).collect()
 }
 
 impl std::fmt::Display for Schedule {
@@ -230,9 +253,6 @@ impl std::fmt::Display for Schedule {
         }
         if specialised.ahead {
             write!(f, ", fetched ahead")?;
-        }
-        if specialised.flat {
-            write!(f, ", flat")?;
         }
         if specialised.turns {
             write!(f, ", in turns")?;
@@ -315,9 +335,6 @@ impl Schedule {
         {
             return fail("turns take overlap and several warpgroups".to_owned());
         }
-        if self.specialised.is_some_and(|s| s.flat && !(s.overlap && s.persistent)) {
-            return fail("one pipeline over grid points takes overlap and persistent blocks".to_owned());
-        }
         Ok(())
     }
 }
@@ -363,9 +380,54 @@ pub fn expected_registers(program: &TileProgram, machine: &MachineModel) -> u64 
 /// spilled nothing up to 168 registers of values, and something in most programs from 176.
 const REGISTER_MARGIN: u64 = 87;
 
+/// Registers that walks with a carried state need beside [`REGISTER_MARGIN`]: two loops and what goes from row tile to row tile are alive together.
+/// A program of 164 values spilled 32 bytes, and of 162 and 152 nothing.
+const WALK_MARGIN: u64 = 12;
+
+/// Checks the registers of a walk over row tiles, beyond what [`validate`] does.
+pub(crate) fn validate_walk(program: &TileProgram, machine: &MachineModel) -> Result<(), LowerError> {
+    let threads = u64::from(program.threads() * program.blocks_per_sm.max(1));
+    let budget = (machine.registers_per_sm / threads.max(1)).min(machine.registers_per_thread);
+    let need = register_estimate(program) + REGISTER_MARGIN + WALK_MARGIN;
+    if need > budget {
+        return Err(past("registers of a thread (estimate)", need, budget));
+    }
+    Ok(())
+}
+
 /// As [`REGISTER_MARGIN`], for consumers by their registers: programs of 220 values ran in 232 registers without a spill, and of 140 in 160.
 fn consumer_margin(registers: u32) -> i64 {
     if registers >= 200 { 10 } else { 18 }
+}
+
+fn past(limit: &str, have: u64, most: u64) -> LowerError {
+    LowerError::Limit {
+        limit: limit.to_owned(),
+        have,
+        most,
+    }
+}
+
+/// Checks shared memory alone, as [`validate`] does.
+pub(crate) fn shared_fits(program: &TileProgram, machine: &MachineModel) -> Result<(), LowerError> {
+    let shared = shared_bytes(program);
+    if shared > machine.shared_per_block {
+        return Err(past(
+            "shared memory of a block in bytes",
+            shared,
+            machine.shared_per_block,
+        ));
+    }
+    let blocks = u64::from(program.blocks_per_sm);
+    let together = (shared + machine.shared_reserved) * blocks;
+    if together > machine.shared_per_sm {
+        return Err(past(
+            &format!("shared memory of {blocks} blocks in bytes"),
+            together,
+            machine.shared_per_sm,
+        ));
+    }
+    Ok(())
 }
 
 /// Checks a lowered program against the machine.
@@ -379,25 +441,9 @@ pub fn validate(program: &TileProgram, machine: &MachineModel) -> Result<(), Low
             machine.name
         )));
     }
-    let shared = shared_bytes(program);
-    let limit = |limit: &str, have: u64, most: u64| {
-        Err(LowerError::Limit {
-            limit: limit.to_owned(),
-            have,
-            most,
-        })
-    };
-    if shared > machine.shared_per_block {
-        return limit("shared memory of a block in bytes", shared, machine.shared_per_block);
-    }
+    shared_fits(program, machine)?;
     let blocks = u64::from(program.blocks_per_sm);
-    if (shared + machine.shared_reserved) * blocks > machine.shared_per_sm {
-        return limit(
-            &format!("shared memory of {blocks} blocks in bytes"),
-            (shared + machine.shared_reserved) * blocks,
-            machine.shared_per_sm,
-        );
-    }
+    let limit = |limit: &str, have: u64, most: u64| Err(past(limit, have, most));
     let threads = u64::from(program.threads()) * blocks;
     if threads > machine.threads_per_sm {
         return limit(&format!("threads of {blocks} blocks"), threads, machine.threads_per_sm);

@@ -4,8 +4,8 @@
 //! A program that passes is legal input of every backend; LLVM is never the first to find an illegal one.
 
 use crate::ir::{
-    AxisId, DotKind, Elem, FillSource, Ix, LoopValue, Math, Op, Operand, Roles, Stmt, TensorId, TileProgram, Type,
-    ValueId,
+    AxisId, DotKind, Elem, FillSource, Ix, LoopValue, Math, Op, Operand, Passage, Roles, Stmt, TensorId, TileProgram,
+    Type, ValueId,
 };
 use einloom_cascade::expr::{DType, ReduceOp};
 
@@ -152,8 +152,12 @@ impl Verifier<'_> {
                 index,
                 value,
                 mask,
+                through,
             } => {
                 let ty = self.used(*value)?;
+                if let Some(passage) = through {
+                    self.passage(*passage, *tensor, index, ty)?;
+                }
                 ensure(self.p.tensors[tensor.index()].writable, || {
                     format!("t{} is not writable", tensor.0)
                 })?;
@@ -227,8 +231,8 @@ impl Verifier<'_> {
                 ));
             }
         };
-        // The smallest asynchronous copy moves 4 bytes.
-        ensure(t.align >= 4, || {
+        // What is aligned to less than the smallest asynchronous copy, 4 bytes, is moved element by element.
+        ensure(t.align >= width, || {
             format!("copy from `{}`, which is aligned to {} bytes only", t.name, t.align)
         })?;
         let chunk = t.align.min(16);
@@ -260,6 +264,27 @@ impl Verifier<'_> {
     fn specialised(&self, what: &str) -> Res {
         ensure(self.p.roles != Roles::Uniform, || {
             format!("{what} in a program without roles")
+        })
+    }
+
+    /// The way of a stored tile: a buffer like the tile, a box of the tensor with the rows of a warp.
+    fn passage(&self, passage: Passage, tensor: TensorId, index: &[ValueId], ty: Type) -> Res {
+        self.specialised("a store by box copies")?;
+        let b = self.p.buffers.get(passage.buffer.index()).ok_or("unknown buffer")?;
+        let m = self.p.maps.get(passage.map).ok_or("unknown map")?;
+        let t = self.p.tensors.get(tensor.index()).ok_or("unknown tensor")?;
+        let same = matches!((b.elem, t.dtype), (Elem::F16, DType::F16) | (Elem::BF16, DType::BF16));
+        ensure(same && !b.ring && b.stages == 1, || {
+            format!("a store of {:?} through buffer `{}`", t.dtype, b.name)
+        })?;
+        ensure(ty.rows == Some(b.rows) && ty.cols == Some(b.cols), || {
+            format!("a store of another tile than that of buffer `{}`", b.name)
+        })?;
+        let box_ = m.tensor == tensor && m.rows == 16 && t.align >= 16 && t.rank <= 5;
+        let rows = |at: &usize| self.ty(index[*at]).rows.is_some();
+        let moved: Vec<usize> = (0..index.len()).filter(rows).collect();
+        ensure(box_ && m.row_dim.is_some_and(|d| moved == [d]), || {
+            format!("a store to `{}` that is no box of it", t.name)
         })
     }
 

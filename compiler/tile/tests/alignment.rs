@@ -46,7 +46,7 @@ fn one_element_a_row_is_an_element() {
         let plan = planned(text);
         let best = default_schedule(&plan, 0, &SM_90A, &ShapeClass::aligned(&plan, 16)).expect("a schedule");
         let uniform = schedule(32, 32, 2, 2);
-        let classes = [(&uniform, 8, 4), (&uniform, 4, 4), (&uniform, 2, 2)];
+        let classes = [(&uniform, 8, 4), (&uniform, 4, 4), (&uniform, 2, 4)];
         let wide = [(&uniform, 16, 4), (&specialised, 16, 4), (&best, 16, 4)];
         for (schedule, class, narrow) in classes.into_iter().chain(wide) {
             let found = demands(&plan, schedule, class);

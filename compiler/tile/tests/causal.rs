@@ -78,7 +78,7 @@ fn causal(dtype: DType, wide: i64, value: i64) -> FusedPlan {
         stream: vec![m],
         references: vec![reference],
         carries: vec![carry("O.n", &[f], vr), carry("l", &[], one)],
-        emits: vec![],
+        ..Sweep::default()
     };
     let store = |target, vars: &[_], value| Store {
         target: Target::Output(target),
@@ -168,7 +168,7 @@ fn single_precision_runs_on_scalar_dots() {
 }
 
 #[test]
-fn small_alignment_loads_through_registers() {
+fn tensors_aligned_to_an_element_are_copied() {
     let plan = causal(DType::BF16, 32, 16);
     check(
         &plan,

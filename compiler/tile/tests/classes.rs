@@ -317,6 +317,7 @@ fn second_sweep_with_emits() {
     emit.conds = vec![a.causal];
     let second = Sweep {
         emits: vec![emit],
+        chunks: None,
         ..sweep(
             &[a.m],
             vec![],
@@ -347,6 +348,7 @@ fn gate_without_dots() {
     let first = sweep(&[m], vec![], vec![carry("q", ReduceOp::Sum, &[], &[], square)]);
     let second = Sweep {
         emits: vec![emit],
+        chunks: None,
         ..sweep(&[m], vec![], vec![])
     };
     plan.kernel("gate", &[p], vec![first, second], vec![]);

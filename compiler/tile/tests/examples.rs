@@ -50,6 +50,8 @@ examples! {
     grouped "grouped.ein" 21,
     landmark "landmark.ein" 32,
     linear_attention "linear-attention.ein" 21,
+    causal_linear_attention "causal-linear-attention.ein" 41,
+    retention "retention.ein" 41,
     lse "lse.ein" 21,
     neighborhood "neighborhood.ein" 21,
     normalized_gate "normalized-gate.ein" 21,

@@ -1,7 +1,8 @@
 //! The machine model's order of schedules against measurements on an H100: `data/h100.tsv`, from a database by `data/sample.py`.
 //!
 //! A case is a specialisation with its extents. Its measured best should be among the model's first [`FIRST`]; schedules within [`NOISE`] of the
-//! best cannot be told from it by a brief measurement, and count as best.
+//! best cannot be told from it by a brief measurement, and count as best. The model's constants were fitted to earlier
+//! measurements of these cases; those of width 128 and 4096 tokens were measured again since, but for `full` and `window-sinks`, and nothing was fitted to them.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_macros,
@@ -16,11 +17,13 @@ use einloom_plan::ir::FusedPlan;
 use einloom_tile::dimensions::from_text;
 use einloom_tile::interp::math::int;
 use einloom_tile::lower::lower_unchecked;
-use einloom_tile::lowered::{LoweredKernel, ScalarSource};
+use einloom_tile::lowered::{LoweredKernel, ScalarSource, TensorSource};
+use einloom_tile::machine::MachineModel;
 use einloom_tile::model::device::H100;
-use einloom_tile::model::{Device, Launch, predict};
+use einloom_tile::model::{Device, Launch, Table, predict};
 use einloom_tile::schedule::ShapeClass;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How many of the model's best are looked at.
 const FIRST: usize = 5;
@@ -36,6 +39,8 @@ struct Case {
     /// Extents and scalars by name, and `bytes` of all tensors.
     given: BTreeMap<String, i64>,
     plan: FusedPlan,
+    /// Int inputs that decide the domains, by name.
+    tables: BTreeMap<String, Arc<Table>>,
     /// Measured microseconds, the schedule's text, its program.
     rows: Vec<(f64, String, LoweredKernel)>,
 }
@@ -47,7 +52,19 @@ fn spec(file: &str, width: i64) -> FusedPlan {
     planned(&text.replace("64 | 128", &width.to_string()))
 }
 
-/// Lines `case FILE e=.. P=.. bytes=..`, each before its lines `MICROSECONDS SCHEDULE`.
+/// `table NAME 4x4096 0*1030 1*880 ..`: its elements row by row, in runs.
+fn table(mut words: std::str::SplitWhitespace<'_>) -> Table {
+    let number = |word: &str| word.parse::<i64>().expect("a number");
+    let extents = words.next().expect("extents").split('x').map(number).collect();
+    let run = |word: &str| {
+        let (value, times) = word.split_once('*').expect("value*times");
+        vec![number(value); number(times) as usize]
+    };
+    let values = words.flat_map(run).collect();
+    Table { extents, values }
+}
+
+/// Lines `case FILE e=.. P=.. bytes=..`, each before its lines `table ..` and `MICROSECONDS SCHEDULE`.
 fn cases(text: &str) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -65,11 +82,16 @@ fn cases(text: &str) -> Vec<Case> {
                 name: line.to_owned(),
                 plan: spec(second, given["e"]),
                 given,
+                tables: BTreeMap::new(),
                 rows: Vec::new(),
             });
             continue;
         }
         let case = cases.last_mut().expect("a case before its measurements");
+        if first == "table" {
+            case.tables.insert(second.to_owned(), Arc::new(table(words)));
+            continue;
+        }
         let schedule = from_text(second).expect("a schedule");
         let shape = ShapeClass::aligned(&case.plan, 16);
         // What was legal when it was measured need not pass the limits of today.
@@ -104,8 +126,13 @@ impl Case {
             ScalarSource::Extent(expr) => self.value(*expr),
             ScalarSource::Scalar(s) => self.named(&self.plan.cascade.scalars[s.index()].name),
         };
+        let table = |source: &TensorSource| match source {
+            TensorSource::Input(i) => self.tables.get(&self.plan.cascade.inputs[*i].name).cloned(),
+            _ => None,
+        };
         let launch = Launch {
             scalars: kernel.scalars.iter().map(scalar).collect(),
+            tables: kernel.tensors.iter().map(table).collect(),
             bytes: self.named("bytes") as f64,
         };
         predict(&kernel.program, &launch, device).us
@@ -150,12 +177,45 @@ fn the_measured_best_is_among_the_models_first() {
         within += usize::from(place <= FIRST);
         println!("{}: place {place} of {}", case.name, case.rows.len());
     }
-    println!("{within} of {}, loss {:.4}", cases.len(), loss(&cases, &device));
+    println!("{within} of {}", cases.len());
     assert!(
         within as f64 >= SHARE * cases.len() as f64,
         "{within} of {} cases have their best among the first {FIRST}",
         cases.len()
     );
+}
+
+/// Not a test by itself: with `EINLOOM_RANKING_ALL` prints the place of the measured best among all legal schedules of the cases whose line contains
+/// its text, which takes a minute each.
+#[test]
+fn all() {
+    let Ok(only) = std::env::var("EINLOOM_RANKING_ALL") else {
+        return;
+    };
+    let machine = MachineModel::named("sm_90a").expect("a target");
+    for case in recorded().iter().filter(|case| case.name.contains(&only)) {
+        let shape = ShapeClass::aligned(&case.plan, 16);
+        let legal = einloom_tile::enumerate::legal(&case.plan, 0, machine, &shape);
+        let all: Vec<f64> = legal.iter().map(|l| case.predicted(&l.kernel, &device())).collect();
+        let limit = case.best() * (1.0 + NOISE);
+        let alike = case.rows.iter().filter(|(us, ..)| *us <= limit);
+        let first = alike
+            .map(|(.., k)| case.predicted(k, &device()))
+            .fold(f64::INFINITY, f64::min);
+        let place = 1 + all.iter().filter(|p| **p < first).count();
+        println!("{}: place {place} of {}", case.name, all.len());
+        let mut order: Vec<usize> = (0..all.len()).collect();
+        order.sort_by(|a, b| all[*a].total_cmp(&all[*b]));
+        for i in order.into_iter().take(8) {
+            let text = einloom_tile::dimensions::to_text(&legal[i].schedule);
+            let measured = case
+                .rows
+                .iter()
+                .find(|(_, t, _)| *t == text)
+                .map_or(f64::NAN, |(us, ..)| *us);
+            println!("  {:.1} {measured:.1} {text}", all[i]);
+        }
+    }
 }
 
 /// Constants that no data sheet gives, with the steps of the fit.

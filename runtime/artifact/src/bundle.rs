@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ArtifactError;
 use crate::file::{KernelArtifact, MAX_MANIFEST_BYTES, parse_header};
+use crate::nearest::MadeFor;
 use crate::target::Target;
 
 const MAGIC: &str = "einloom-bundle";
@@ -34,6 +35,8 @@ pub struct Packed {
     pub artifact: KernelArtifact,
     /// Alignment in bytes that it was compiled for: of base addresses, and of strides outside the innermost dimension.
     pub align: u32,
+    /// Extents by name that its schedules were chosen for; none: any.
+    pub made_for: BTreeMap<String, u64>,
     /// Machine code for the artifact's target, if it was asked for.
     pub cubin: Option<Vec<u8>>,
 }
@@ -65,6 +68,9 @@ pub struct BundleEntry {
     pub target: Target,
     /// Alignment in bytes that it counts on.
     pub align: u32,
+    /// Extents by name that its schedules were chosen for; none: any. A launcher takes the nearest of entries that are alike otherwise.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub made_for: BTreeMap<String, u64>,
     /// Its kernel file.
     kernel: Part,
     /// Its machine code.
@@ -108,10 +114,12 @@ pub fn pack(cascade: &str, entries: &[Packed]) -> Result<Vec<u8>, ArtifactError>
             );
             return Err(ArtifactError::Container(reason));
         }
+        MadeFor::new(manifest, &packed.made_for)?;
         index.entries.push(BundleEntry {
             specialisation: manifest.specialisation.clone(),
             target: manifest.target,
             align: packed.align,
+            made_for: packed.made_for.clone(),
             kernel: append(&mut body, &packed.artifact.to_bytes()),
             cubin: packed.cubin.as_deref().map(|cubin| append(&mut body, cubin)),
         });

@@ -6,7 +6,7 @@
 //!
 //! - [`manifest`]: the types; [`DimExpr`] the integer expressions in them; [`Target`] and its limits.
 //! - [`mod@file`]: the container `<name>.einmod`, and the pair `manifest.json` + `kernel.ptx`.
-//! - [`bundle`]: many artifacts of one cascade in one file, `<name>.einpack`.
+//! - [`bundle`]: many artifacts of one cascade in one file, `<name>.einpack`; [`MadeFor`]: which of those for the same tensors a call takes.
 //! - [`contract`]: the launch check. Tensors and scalars of a call go in, a [`LaunchPlan`] comes out in which every
 //!   number is known and proved to be in bounds, or a [`ContractError`] that names the tensor or kernel and the numbers.
 //!
@@ -19,6 +19,7 @@ mod error;
 mod expr;
 pub mod file;
 pub mod manifest;
+mod nearest;
 mod ptx;
 mod target;
 mod validate;
@@ -33,4 +34,5 @@ pub use manifest::{
     DType, Dim, DimRef, ExtentSource, ExtentSym, FORMAT_VERSION, KernelArg, KernelDesc, Manifest, Role, ScalarParam,
     ScalarType, Swizzle, TensorMap, TensorParam,
 };
+pub use nearest::MadeFor;
 pub use target::{Capability, PtxVersion, Reach, Target};

@@ -6,6 +6,7 @@ use common::{PTX, artifact, manifest};
 use einloom_artifact::bundle::{Packed, pack};
 use einloom_artifact::*;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 fn entries() -> Vec<Packed> {
     let mut later = manifest();
@@ -13,7 +14,12 @@ fn entries() -> Vec<Packed> {
     later.min_capability = "9.0".parse().unwrap();
     let later = KernelArtifact::new(later, PTX.to_owned()).unwrap();
     let cubin = Some(vec![0x7f, b'E', b'L', b'F', 0, 1, 2]);
-    let packed = |artifact, align, cubin| Packed { artifact, align, cubin };
+    let packed = |artifact, align, cubin| Packed {
+        artifact,
+        align,
+        made_for: BTreeMap::new(),
+        cubin,
+    };
     vec![packed(later, 16, cubin), packed(artifact(), 16, None)]
 }
 

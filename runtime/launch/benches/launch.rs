@@ -82,6 +82,7 @@ fn launches(criterion: &mut Criterion) {
     let packed = Packed {
         artifact: artifact.clone(),
         align: 4,
+        made_for: std::collections::BTreeMap::new(),
         cubin: None,
     };
     let bundle = pack("test", &[packed]).expect("one artifact is a bundle");

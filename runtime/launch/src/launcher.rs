@@ -1,7 +1,8 @@
 //! A bundle on a device: for each call the fitting specialisation, made for the best target that the device runs.
 //!
 //! [`Launcher::launch`] checks a call and queues its kernels without an allocation. A call is dispatched by its tensors: their
-//! types and constant extents name the specialisation, their addresses and strides the alignment. A choice that no
+//! types and constant extents name the specialisation, their addresses and strides the alignment, and of kernels whose schedules were chosen for
+//! different extents the nearest are taken. A choice that no
 //! tensor shows is made when the bundle is loaded. Code is assembled at the first call of a specialisation, or
 //! ahead of all calls by [`Launcher::load_all`].
 
@@ -9,7 +10,9 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use einloom_artifact::contract::{self, Quick, has_form};
-use einloom_artifact::{ArtifactError, Bundle, BundleEntry, ContractError, KernelArtifact, LaunchPlan, Target};
+use einloom_artifact::{
+    ArtifactError, Bundle, BundleEntry, ContractError, KernelArtifact, LaunchPlan, MadeFor, Target,
+};
 
 use crate::device::Device;
 use crate::direct;
@@ -68,10 +71,14 @@ pub struct Launcher {
     variants: Vec<Variant>,
 }
 
-/// One specialisation for one alignment, of the target that was chosen.
+/// One specialisation for one alignment and for some extents, of the target that was chosen.
 struct Variant {
     artifact: KernelArtifact,
     align: u32,
+    extents: BTreeMap<String, u64>,
+    made_for: MadeFor,
+    /// Whether another one differs from it in what it was made for only.
+    rivals: bool,
     cubin: Option<Vec<u8>>,
     module: OnceLock<Result<Module, LaunchError>>,
 }
@@ -85,6 +92,8 @@ pub struct VariantInfo {
     pub target: Target,
     /// Alignment in bytes that the code counts on.
     pub align: u32,
+    /// Extents that its schedules were chosen for; none: any.
+    pub made_for: BTreeMap<String, u64>,
     /// Whether machine code is at hand, so that the driver assembles nothing.
     pub has_cubin: bool,
 }
@@ -113,8 +122,7 @@ impl Launcher {
         let entries = select(bundle, choices)?;
         let mut best: Vec<&BundleEntry> = Vec::new();
         for entry in entries.iter().copied().filter(|entry| runs(device, entry)) {
-            let same =
-                |known: &&mut &BundleEntry| known.specialisation == entry.specialisation && known.align == entry.align;
+            let same = |known: &&mut &BundleEntry| differ_by_target(known, entry);
             match best.iter_mut().find(same) {
                 Some(known) if known.target < entry.target => *known = entry,
                 Some(_) => {}
@@ -132,6 +140,10 @@ impl Launcher {
         }
         if variants.is_empty() {
             return Err(no_target(bundle, device).into());
+        }
+        for at in 0..variants.len() {
+            let like = |(i, other): (usize, &Variant)| i != at && variants[at].is_like(other);
+            variants[at].rivals = variants.iter().enumerate().any(like);
         }
         let launcher = Launcher {
             device: device.clone(),
@@ -164,13 +176,14 @@ impl Launcher {
 
     /// What there is, in the order of preference.
     pub fn variants(&self) -> Vec<VariantInfo> {
-        let info = |variant: &Variant| VariantInfo {
-            choice: choice_text(&variant.artifact.manifest().specialisation),
-            target: variant.artifact.manifest().target,
-            align: variant.align,
-            has_cubin: variant.cubin.is_some(),
-        };
-        self.variants.iter().map(info).collect()
+        self.variants.iter().map(Variant::info).collect()
+    }
+
+    /// What a call takes.
+    pub fn variant<'c>(&self, call: &impl AsCall<'c>) -> Result<VariantInfo, LaunchError> {
+        match self.find(call.parts())? {
+            Found::Quick(variant, _) | Found::Slow(variant, _) => Ok(variant.info()),
+        }
     }
 
     /// Assembles and loads the code of all specialisations, so that no call has to wait for it.
@@ -226,9 +239,31 @@ impl Launcher {
         })
     }
 
+    /// Variants for a call: of those that differ only in what their schedules were chosen for, the nearest.
+    fn nearest<'l>(&'l self, call: Parts<'l>) -> impl Iterator<Item = &'l Variant> {
+        let distance = move |variant: &Variant| variant.made_for.distance(variant.artifact.manifest(), call.views);
+        let nearest = move |(at, one): &(usize, &Variant)| {
+            !one.rivals || {
+                let own = distance(one);
+                let nearer = |(i, other): (usize, &Variant)| {
+                    i != *at && one.is_like(other) && {
+                        let there = distance(other);
+                        there < own || (there == own && i < *at)
+                    }
+                };
+                !self.variants.iter().enumerate().any(nearer)
+            }
+        };
+        self.variants
+            .iter()
+            .enumerate()
+            .filter(nearest)
+            .map(|(_, variant)| variant)
+    }
+
     /// The first variant that takes the call.
-    fn find(&self, call: Parts<'_>) -> Result<Found<'_>, LaunchError> {
-        for variant in &self.variants {
+    fn find<'l>(&'l self, call: Parts<'l>) -> Result<Found<'l>, LaunchError> {
+        for variant in self.nearest(call) {
             if let Some(quick) = Quick::check(variant.artifact.manifest(), call.views, call.scalars)
                 && direct::can_launch(variant.artifact.manifest())
             {
@@ -236,7 +271,7 @@ impl Launcher {
             }
         }
         let mut refusal = None;
-        for variant in &self.variants {
+        for variant in self.nearest(call) {
             let manifest = variant.artifact.manifest();
             if !has_form(manifest, call.views) {
                 continue;
@@ -324,6 +359,22 @@ enum Found<'l> {
 }
 
 impl Variant {
+    fn info(&self) -> VariantInfo {
+        VariantInfo {
+            choice: choice_text(&self.artifact.manifest().specialisation),
+            target: self.artifact.manifest().target,
+            align: self.align,
+            made_for: self.extents.clone(),
+            has_cubin: self.cubin.is_some(),
+        }
+    }
+
+    /// Whether two differ in nothing but what their schedules were chosen for.
+    fn is_like(&self, other: &Variant) -> bool {
+        let (own, others) = (self.artifact.manifest(), other.artifact.manifest());
+        self.align == other.align && own.specialisation == others.specialisation
+    }
+
     fn module(&self, device: &Device) -> Result<&Module, LaunchError> {
         let load = || match &self.cubin {
             Some(cubin) => Module::load_cubin(device, &self.artifact, cubin),
@@ -351,6 +402,11 @@ fn select<'b>(bundle: &'b Bundle, choices: &[(&str, &str)]) -> Result<Vec<&'b Bu
     })
 }
 
+/// Whether two entries are the same for different targets, or one entry.
+fn differ_by_target(a: &BundleEntry, b: &BundleEntry) -> bool {
+    a.specialisation == b.specialisation && a.align == b.align && a.made_for == b.made_for
+}
+
 fn runs(device: &Device, entry: &BundleEntry) -> bool {
     entry.target.runs_on(device.facts().capability)
 }
@@ -366,7 +422,7 @@ fn readable(
     let mut candidates: Vec<&BundleEntry> = entries
         .iter()
         .copied()
-        .filter(|e| e.specialisation == best.specialisation && e.align == best.align && runs(device, e))
+        .filter(|e| differ_by_target(e, best) && runs(device, e))
         .collect();
     candidates.sort_by_key(|e| std::cmp::Reverse(e.target));
     for entry in candidates {
@@ -375,11 +431,15 @@ fn readable(
             true => bundle.cubin(entry).map_err(DispatchError::from)?,
             false => None,
         };
+        let made_for = MadeFor::new(artifact.manifest(), &entry.made_for).map_err(DispatchError::from)?;
         let reads = newest_ptx(facts.driver_version).is_none_or(|newest| artifact.manifest().ptx_version <= newest);
         if reads || cubin.is_some() {
             return Ok(Some(Variant {
                 artifact,
                 align: entry.align,
+                extents: entry.made_for.clone(),
+                made_for,
+                rivals: false,
                 cubin: cubin.map(<[u8]>::to_vec),
                 module: OnceLock::new(),
             }));

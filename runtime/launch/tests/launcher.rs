@@ -6,6 +6,7 @@ mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::collections::BTreeMap;
 
 use common::{COUNT, count_artifact, device};
 use einloom_artifact::bundle::{Bundle, Packed, pack};
@@ -41,6 +42,7 @@ fn changed(change: impl FnOnce(&mut Manifest)) -> Packed {
     Packed {
         artifact: KernelArtifact::new(manifest, COUNT.to_owned()).unwrap(),
         align: 4,
+        made_for: BTreeMap::new(),
         cubin: None,
     }
 }
@@ -155,6 +157,33 @@ fn tensors_name_the_specialisation() {
     );
     let refused = Launcher::new(&device, &open, &[("c", "5")]).unwrap_err().to_string();
     assert_eq!(refused, "cascade `test` has no specialisation c=5; there are: c=4; c=8");
+}
+
+#[test]
+fn the_nearest_extents_are_taken() {
+    let Some(device) = device() else { return };
+    let made_for = |n: u64| Packed {
+        made_for: BTreeMap::from([("N".to_owned(), n)]),
+        ..changed(|_| {})
+    };
+    let launcher = Launcher::new(&device, &bundle(&[made_for(16), made_for(1024)]), &[]).unwrap();
+    let stream = Stream::new(&device).unwrap();
+    for (n, taken) in [(0, 16), (1, 16), (100, 16), (140, 1024), (5000, 1024)] {
+        let (x, out) = buffers(&device, &stream, n.max(1));
+        let (a, b) = (Tensor::<i32, 1>::dense(&x, [n]), Tensor::<i32, 1>::dense(&out, [n]));
+        let call = Call::new([a.named("x"), b.named("out")], []);
+        let variant = launcher.variant(&call).unwrap();
+        assert_eq!(variant.made_for, BTreeMap::from([("N".to_owned(), taken)]), "{n}");
+    }
+    let unknown = Packed {
+        made_for: BTreeMap::from([("K".to_owned(), 1)]),
+        ..changed(|_| {})
+    };
+    let refused = pack("test", &[unknown]).unwrap_err().to_string();
+    assert!(
+        refused.ends_with("made for K=1: no dimension has this extent"),
+        "{refused}"
+    );
 }
 
 #[test]

@@ -124,7 +124,7 @@ fn no_paths_of_a_machine() -> Outcome {
     none_of(wrong)
 }
 
-/// Whether `line` has `word` where a path starts, and not amid a longer one (`docs.rs/some/work/..`).
+/// Whether `line` has `word` where a path starts, and not amid a longer one, such as an address.
 fn is_path(line: &str, word: &str) -> bool {
     line.match_indices(word)
         .any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || "._-".contains(c)))

@@ -7,7 +7,7 @@ pub mod rust;
 pub mod snapshot;
 
 use crate::assemble;
-use crate::data::shapes::{Given, ShapeError};
+use crate::data::shapes::{self, Given, ShapeError};
 use crate::data::usual;
 use crate::pipeline::{self, CompileError, Compiled};
 use crate::session::choice_text;
@@ -17,6 +17,7 @@ use einloom_artifact::{ArtifactError, Bundle};
 use einloom_cascade::ir::Cascade;
 use einloom_tile::schedule::ShapeClass;
 use einloom_tune::database::Database;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What to compile of a spec, and for what.
@@ -26,9 +27,12 @@ pub struct Options {
     pub targets: Vec<String>,
     /// Alignments in bytes of bases and outer strides, each with code of its own; none means [`DEFAULT_ALIGN`].
     pub aligns: Vec<u32>,
-    /// Compile-time choices that are made here (the others stay open until a call), and extents that tuned schedules are looked up
-    /// by (usual ones without).
+    /// Compile-time choices that are made here (the others stay open until a call), and extents that schedules are chosen
+    /// for: tuned ones are looked up by them (by usual ones without), default ones depend on them where one is given.
     pub given: Given,
+    /// Extents, besides `given`, that kernels are made for, each with code of its own where that differs: launchers take the nearest. None means `given`
+    /// alone.
+    pub made_for: Vec<Given>,
     /// Tuned schedules. What has none takes the default ones.
     pub tuned: Option<Database>,
     /// Adds machine code, which spares programs the driver's assembler. Needs ptxas.
@@ -55,6 +59,8 @@ pub enum AotError {
     Align(u32),
     #[error("`{0}` names no module in Rust: a spec's file is called by letters, digits, `-` and `_`, a letter first")]
     Stem(String),
+    #[error("kernels are made for extents, and `{0}` is none")]
+    NoExtent(String),
     #[error(transparent)]
     Shape(#[from] ShapeError),
     #[error("{what}: {error}")]
@@ -100,18 +106,18 @@ pub fn build(stem: &str, cascades: &[Cascade], options: &Options) -> Result<Buil
     let (mut entries, mut summary) = (Vec::new(), Vec::new());
     for cascade in select(cascades, &options.given)? {
         for align in aligns(options)? {
-            for target in targets(options) {
-                let (compiled, line) = compile(cascade, &target, align, options)?;
+            for made in variants(cascade, align, options)? {
                 let cubin = match options.cubin {
-                    true => Some(machine_code(&compiled, &target, &line.what)?),
+                    true => Some(machine_code(&made.compiled, &made.target, &made.line.what)?),
                     false => None,
                 };
                 entries.push(Packed {
-                    artifact: compiled.artifact,
+                    artifact: made.compiled.artifact,
                     align,
+                    made_for: made.extents,
                     cubin,
                 });
-                summary.push(line);
+                summary.push(made.line);
             }
         }
     }
@@ -127,28 +133,105 @@ pub fn build(stem: &str, cascades: &[Cascade], options: &Options) -> Result<Buil
     })
 }
 
+/// One specialisation for one target and for some extents.
+struct Made {
+    compiled: Compiled,
+    target: String,
+    extents: BTreeMap<String, u64>,
+    line: Line,
+}
+
+/// A specialisation for all targets and all extents that kernels are made for; where these make no difference, once for each target.
+fn variants(cascade: &Cascade, align: u32, options: &Options) -> Result<Vec<Made>, AotError> {
+    let mut all: Vec<Vec<Made>> = Vec::new();
+    for target in targets(options) {
+        let mut for_target = Vec::new();
+        for extents in classes(options) {
+            let named = named(cascade, &extents)?;
+            let mut given = options.given.clone();
+            given.extend(extents);
+            let (compiled, mut line) = compile(cascade, &target, align, options, &given)?;
+            if !named.is_empty() {
+                let list: Vec<String> = named.iter().map(|(name, n)| format!("{name}={n}")).collect();
+                line.what = format!("{}, made for {}", line.what, list.join(" "));
+            }
+            for_target.push(Made {
+                compiled,
+                target: target.clone(),
+                extents: named,
+                line,
+            });
+        }
+        all.push(for_target);
+    }
+    let code = |made: &Made| made.compiled.emission.ptx.clone();
+    if all
+        .iter()
+        .all(|list| list.windows(2).all(|pair| code(&pair[0]) == code(&pair[1])))
+    {
+        for list in &mut all {
+            list.truncate(1);
+            for made in list {
+                made.extents.clear();
+                made.line.what = describe(cascade, &made.target, align);
+            }
+        }
+    }
+    Ok(all.into_iter().flatten().collect())
+}
+
+/// Extents that kernels are made for.
+fn classes(options: &Options) -> Vec<Given> {
+    match options.made_for.as_slice() {
+        [] => vec![Given::new()],
+        list => list.to_vec(),
+    }
+}
+
+/// Extents by the names of the cascade's symbols.
+fn named(cascade: &Cascade, extents: &Given) -> Result<BTreeMap<String, u64>, AotError> {
+    let values = shapes::symbols(cascade, extents, |_| -1)?;
+    let choice = |name: &&String| {
+        let scalar = cascade.scalars.iter().any(|s| s.name == **name);
+        scalar || cascade.choices.iter().any(|(choice, _)| choice == *name)
+    };
+    if let Some(name) = extents.keys().find(choice) {
+        return Err(AotError::NoExtent(name.clone()));
+    }
+    let known = cascade.symbols.iter().zip(values);
+    let known = known.filter_map(|(s, n)| Some((s.name.clone(), u64::try_from(n).ok()?)));
+    Ok(known.collect())
+}
+
 /// The stem of a spec's file.
 pub fn stem(file: &Path) -> String {
     file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn compile(cascade: &Cascade, target: &str, align: u32, options: &Options) -> Result<(Compiled, Line), AotError> {
+fn compile(
+    cascade: &Cascade,
+    target: &str,
+    align: u32,
+    options: &Options,
+    given: &Given,
+) -> Result<(Compiled, Line), AotError> {
     let what = describe(cascade, target, align);
     let failed = |error| AotError::Compile {
         what: what.clone(),
         error,
     };
     let plan = pipeline::plan(cascade).map_err(failed)?;
-    let shape = ShapeClass::aligned(&plan, align);
+    let mut shape = ShapeClass::aligned(&plan, align);
     let mut line = Line {
         what: what.clone(),
         schedules: String::new(),
         untuned: false,
     };
     let mut schedules = None;
-    if options.tuned.is_some() || !options.given.is_empty() {
+    if options.tuned.is_some() || !given.is_empty() {
         // Names that the cascade does not have are errors, whatever is tuned.
-        let symbols = usual::symbols(cascade, &plan, &options.given)?;
+        let symbols = usual::symbols(cascade, &plan, given)?;
+        shape.extents = usual::expected(cascade, given, &symbols);
         if let Some(database) = &options.tuned {
             let purpose = Purpose {
                 target,

@@ -35,7 +35,7 @@ pub fn snapshots(stem: &str, cascades: &[Cascade], options: &Options) -> Result<
         });
         for target in targets(options) {
             for align in aligns(options)? {
-                let (compiled, _) = compile(cascade, &target, align, options)?;
+                let (compiled, _) = compile(cascade, &target, align, options, &options.given)?;
                 let suffix = if align == DEFAULT_ALIGN {
                     String::new()
                 } else {

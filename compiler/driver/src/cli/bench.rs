@@ -6,8 +6,10 @@ use self::compare::Compared;
 use super::Output;
 use super::common::{CliError, CliResult, DeviceArg, TunedArgs, given, load, schedule};
 use super::compile::select;
+use super::print::outln;
 use super::verify::shape_text;
 use crate::case::{Case, CaseError, Runner, shape_class};
+use crate::data::layout::Layout;
 use crate::data::shapes::Given;
 use crate::data::usual;
 use crate::exec::gpu::{Call, Gpu};
@@ -121,7 +123,7 @@ pub(crate) fn bench(args: &BenchArgs, output: Output) -> CliResult {
             let mut measured = measure(args, path, cascade, &given, (gpu, runner.target()), output)?;
             measured.first.check = check;
             if args.json {
-                println!("{}", to_json(&measured, &gpu.device().facts().name));
+                outln!("{}", to_json(&measured, &gpu.device().facts().name));
             }
             let name = format!("{} {}", measured.spec, measured.choice);
             report.add_rows(compare::rows(&name, &measured.kernels, measured.timing.median_us()));
@@ -129,10 +131,10 @@ pub(crate) fn bench(args: &BenchArgs, output: Output) -> CliResult {
         }
     }
     if !args.json {
-        println!("{}", gpu.device().facts().name);
-        println!("{table}");
+        outln!("{}", gpu.device().facts().name);
+        outln!("{table}");
         if args.report {
-            println!("{report}");
+            outln!("{report}");
         }
     }
     Ok(good)
@@ -151,7 +153,7 @@ fn measure(
     let planned = milliseconds(clock);
     let symbols = usual::symbols(cascade, &plan, given)?;
     let case = Case::from_symbols(cascade, given, &symbols, args.seed)?;
-    let shape = shape_class(&plan, &case);
+    let shape = shape_class(&plan, &case.inputs.shapes(), &case.extents, Layout::Dense);
     let target = args.target.as_deref().unwrap_or(own_target);
     let clock = Instant::now();
     let schedules = match &args.schedule {
@@ -202,7 +204,7 @@ fn measure(
 /// Loads and launches once: the module, the call, and the milliseconds of either step.
 fn launched(gpu: &Gpu, compiled: &Compiled, case: &Case) -> Result<(Module, Call, f64, f64), CaseError> {
     let cascade = &compiled.tiled.plan.cascade;
-    let arena = gpu.arena(cascade, &case.inputs, &case.extents)?;
+    let arena = gpu.arena(cascade, &case.inputs, &case.extents, Layout::Dense)?;
     let clock = Instant::now();
     let module = gpu.load(&compiled.artifact)?;
     let load = milliseconds(clock);

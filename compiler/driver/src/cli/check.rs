@@ -2,6 +2,7 @@
 
 use super::Output;
 use super::common::{CliResult, load};
+use super::print::outln;
 use crate::session::Session;
 use std::path::PathBuf;
 
@@ -18,8 +19,8 @@ pub(crate) fn check(files: &[PathBuf], output: Output) -> CliResult {
     let bad = files.len() - good;
     if output.format == super::MessageFormat::Human {
         match bad {
-            0 => println!("{good} checked, no errors"),
-            _ => println!("{} checked, {bad} with errors", files.len()),
+            0 => outln!("{good} checked, no errors"),
+            _ => outln!("{} checked, {bad} with errors", files.len()),
         }
     }
     Ok(bad == 0)

@@ -1,5 +1,6 @@
 //! What several commands share: loading with messages, devices, choices, errors.
 
+use super::print::errln;
 use super::{MessageFormat, Output};
 use crate::data::shapes::{Given, ShapeError, parse};
 use crate::session::{Loaded, Session};
@@ -61,11 +62,7 @@ impl std::str::FromStr for DeviceArg {
 
 /// Parses `--shape` into a map; several occurrences are joined.
 pub(crate) fn given(shapes: &[String]) -> Result<Given, ShapeError> {
-    let mut all = Given::new();
-    for text in shapes {
-        all.extend(parse(text)?);
-    }
-    Ok(all)
+    parse(&shapes.join(","))
 }
 
 /// Prints diagnostics on standard error.
@@ -76,14 +73,14 @@ pub(crate) fn show(session: &Session, diagnostics: &[Diagnostic], output: Output
     match output.format {
         MessageFormat::Human => {
             let style = if output.color { Style::Color } else { Style::Plain };
-            eprintln!(
+            errln!(
                 "{}",
                 einloom_syntax::render(diagnostics, session.sources(), style).trim_end()
             );
         }
         MessageFormat::Json => {
             for diagnostic in diagnostics {
-                eprintln!("{}", session.json(diagnostic));
+                errln!("{}", session.json(diagnostic));
             }
         }
     }
@@ -92,9 +89,9 @@ pub(crate) fn show(session: &Session, diagnostics: &[Diagnostic], output: Output
 /// Prints an error on standard error.
 pub(crate) fn report(error: &CliError, output: Output) {
     match output.format {
-        MessageFormat::Human if output.color => eprintln!("\x1b[1m\x1b[91merror\x1b[0m: {error}"),
-        MessageFormat::Human => eprintln!("error: {error}"),
-        MessageFormat::Json => eprintln!(
+        MessageFormat::Human if output.color => errln!("\x1b[1m\x1b[91merror\x1b[0m: {error}"),
+        MessageFormat::Human => errln!("error: {error}"),
+        MessageFormat::Json => errln!(
             "{}",
             serde_json::json!({ "severity": "error", "message": error.to_string() })
         ),
@@ -104,9 +101,9 @@ pub(crate) fn report(error: &CliError, output: Output) {
 /// Prints a note on standard error.
 pub(crate) fn note(text: &str, output: Output) {
     match output.format {
-        MessageFormat::Human if output.color => eprintln!("\x1b[1m\x1b[92mnote\x1b[0m: {text}"),
-        MessageFormat::Human => eprintln!("note: {text}"),
-        MessageFormat::Json => eprintln!("{}", serde_json::json!({ "severity": "note", "message": text })),
+        MessageFormat::Human if output.color => errln!("\x1b[1m\x1b[92mnote\x1b[0m: {text}"),
+        MessageFormat::Human => errln!("note: {text}"),
+        MessageFormat::Json => errln!("{}", serde_json::json!({ "severity": "note", "message": text })),
     }
 }
 
@@ -171,8 +168,8 @@ impl TunedArgs {
 /// Prints a warning on standard error.
 pub(crate) fn warn(text: &dyn std::fmt::Display, output: Output) {
     match output.format {
-        MessageFormat::Human => eprintln!("warning: {text}"),
-        MessageFormat::Json => eprintln!(
+        MessageFormat::Human => errln!("warning: {text}"),
+        MessageFormat::Json => errln!(
             "{}",
             serde_json::json!({ "severity": "warning", "message": text.to_string() })
         ),

@@ -2,6 +2,7 @@
 
 use super::Output;
 use super::common::{CliError, CliResult, TunedArgs, given, load, schedule};
+use super::print::outln;
 use crate::data::shapes::Given;
 use crate::data::usual;
 use crate::pipeline::{self, Compiled};
@@ -40,7 +41,7 @@ pub(crate) struct CompileArgs {
     /// Levels to write
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["module"])]
     emit: Vec<Emit>,
-    /// Compile-time choices, e.g. e=128,T=bf16 (all specialisations without); extents to look tuned schedules up by, e.g. p=4096
+    /// Compile-time choices, e.g. e=128,T=bf16 (all specialisations without); extents that schedules are chosen for, e.g. p=4096
     #[arg(long)]
     shape: Vec<String>,
     /// Alignment in bytes that launches will guarantee for bases and outer strides: 16, 8, 4 or 2
@@ -98,9 +99,10 @@ pub(crate) fn compile(args: &CompileArgs, output: Output) -> CliResult {
         } else {
             format!(" ({choice})")
         };
-        println!(
+        outln!(
             "{}{choice}: {kernels} {plural} for {}{origin}",
-            cascade.name, args.target
+            cascade.name,
+            args.target
         );
     }
     Ok(true)
@@ -118,8 +120,11 @@ fn compiled(
         return Ok((compiled, String::new()));
     }
     let plan = pipeline::plan(cascade)?;
-    let shape = ShapeClass::aligned(&plan, args.align);
     let symbols = usual::symbols(cascade, &plan, given)?;
+    let shape = ShapeClass {
+        extents: usual::expected(cascade, given, &symbols),
+        ..ShapeClass::aligned(&plan, args.align)
+    };
     let purpose = Purpose {
         target: &args.target,
         align: args.align,

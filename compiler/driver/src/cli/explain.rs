@@ -3,20 +3,21 @@
 use super::Output;
 use super::common::{CliError, CliResult, TunedArgs, given, load, schedule};
 use super::compile::select_one;
+use super::print::{out, outln};
 use crate::data::usual;
 use crate::pipeline::{self, Tiled};
-use crate::predict;
+use crate::predict::{self, Data};
 use crate::session::{Session, choice_text};
 use crate::tuning::candidates::Candidates;
 use crate::tuning::lookup::Purpose;
 use crate::tuning::problem::{Problem, least_align};
 use clap::Args;
 use comfy_table::{Table, presets};
-use einloom_cascade::bind::Extents;
 use einloom_tile::ir::{Roles, TileProgram};
+use einloom_tile::lowered::LoweredKernel;
 use einloom_tile::machine::MachineModel;
 use einloom_tile::model::{Device, Prediction};
-use einloom_tile::schedule::{ShapeClass, expected_registers, register_estimate, shared_bytes};
+use einloom_tile::schedule::{Schedule, ShapeClass, expected_registers, register_estimate, shared_bytes};
 use einloom_tune::search::Space;
 use std::path::{Path, PathBuf};
 
@@ -45,7 +46,7 @@ pub(crate) fn explain(args: &ExplainArgs, output: Output) -> CliResult {
     if !Path::new(&text).exists()
         && let Some(code) = einloom_syntax::Code::from_text(&text)
     {
-        print!("{}", code.explain());
+        out!("{}", code.explain());
         return Ok(true);
     }
     if !Path::new(&text).exists() && looks_like_code(&text) {
@@ -60,7 +61,7 @@ pub(crate) fn explain(args: &ExplainArgs, output: Output) -> CliResult {
     };
     let cascade = select_one(&loaded.cascades, &given, output)?;
     let choice = choice_text(cascade);
-    println!(
+    outln!(
         "cascade {}{}",
         cascade.name,
         if choice.is_empty() {
@@ -69,14 +70,16 @@ pub(crate) fn explain(args: &ExplainArgs, output: Output) -> CliResult {
             format!(" ({choice})")
         }
     );
-    println!("\n{}", einloom_cascade::print::print(cascade).trim_end());
+    outln!("\n{}", einloom_cascade::print::print(cascade).trim_end());
     let plan = pipeline::plan(cascade)?;
-    println!("\n{}", einloom_plan::print::print(&plan).trim_end());
+    outln!("\n{}", einloom_plan::print::print(&plan).trim_end());
     let symbols = usual::symbols(cascade, &plan, &given)?;
-    let problem = Problem::new(cascade, &given, &symbols).ok();
-    let shape = problem
+    let problem = Problem::new(cascade, &given, &symbols, 0).ok();
+    let mut shape = problem
         .as_ref()
         .map_or_else(|| ShapeClass::aligned(&plan, 16), |p| p.class.clone());
+    // As `compile` with the same arguments.
+    shape.extents = usual::expected(cascade, &given, &symbols);
     let (schedules, origin) = match &args.schedule {
         Some(text) => (Some(vec![schedule(text)?; plan.kernels.len()]), "given".to_owned()),
         None => {
@@ -94,15 +97,18 @@ pub(crate) fn explain(args: &ExplainArgs, output: Output) -> CliResult {
     };
     let tiled = pipeline::tile_by(plan, schedules, &args.target, &shape)?;
     let machine = MachineModel::named(&args.target).ok_or_else(|| CliError::Other("unknown target".to_owned()))?;
-    println!("\ntiles for {}; schedules: {origin}", args.target);
-    println!("{}", resources(&tiled, machine));
+    outln!("\ntiles for {}; schedules: {origin}", args.target);
+    outln!("{}", resources(&tiled, machine));
+    for line in chunks(&tiled, machine, &shape) {
+        outln!("{line}");
+    }
     if let Some(problem) = problem {
         let device = Device::named("", &args.target);
         let shape = super::verify::shape_text(cascade, &symbols);
-        println!("\npredicted for {} at {shape}", device.name);
-        println!("{}", roofline(&tiled, &problem.shapes, &problem.extents, device));
+        outln!("\npredicted for {} at {shape}", device.name);
+        outln!("{}", roofline(&tiled, problem.data(), device));
         if let Some(count) = args.candidates {
-            println!("\n{}", candidates(&problem, &args.target, device, count)?);
+            outln!("\n{}", candidates(&problem, &args.target, device, count)?);
         }
     }
     Ok(true)
@@ -112,6 +118,20 @@ pub(crate) fn explain(args: &ExplainArgs, output: Output) -> CliResult {
 fn looks_like_code(text: &str) -> bool {
     let rest = text.strip_prefix(['E', 'W', 'e', 'w']);
     rest.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// For kernels whose plan has chunks with a carried state: whether their tiles have them too.
+fn chunks(tiled: &Tiled, machine: &MachineModel, shape: &ShapeClass) -> Vec<String> {
+    let kernels = tiled.kernels.iter().zip(&tiled.schedules).enumerate();
+    let line = |(at, (kernel, schedule)): (usize, (&LoweredKernel, &Schedule))| {
+        let name = &kernel.program.name;
+        let how = einloom_tile::lower::chunks(&tiled.plan, at, schedule, machine, shape)?;
+        Some(match how {
+            Ok(()) => format!("{name}: blocks walk row tiles in order with a carried state (D2)"),
+            Err(why) => format!("{name}: every pair is visited, not the chunks of the plan: {why}"),
+        })
+    };
+    kernels.filter_map(line).collect()
 }
 
 fn resources(tiled: &Tiled, machine: &MachineModel) -> Table {
@@ -156,12 +176,12 @@ fn values(program: &TileProgram) -> String {
 }
 
 /// What the machine model says: time, what bounds it, how long each resource would be busy alone.
-fn roofline(tiled: &Tiled, shapes: &[Vec<i64>], extents: &Extents, device: &Device) -> Table {
+fn roofline(tiled: &Tiled, data: Data<'_>, device: &Device) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_BORDERS_ONLY);
     table.set_header(["kernel", "time", "bound by", "blocks", "waves", "busy"]);
     for kernel in &tiled.kernels {
-        let row = match predict::kernel(&tiled.plan, kernel, shapes, extents, device) {
+        let row = match predict::kernel(&tiled.plan, kernel, data, device) {
             Some(p) => [
                 format!("{:.1} us{}", p.us, if p.exact { "" } else { ", some loops guessed" }),
                 p.bound.text().to_owned(),

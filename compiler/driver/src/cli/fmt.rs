@@ -2,6 +2,7 @@
 
 use super::Output;
 use super::common::{CliError, CliResult, show};
+use super::print::outln;
 use crate::session::Session;
 use clap::Args;
 use std::path::PathBuf;
@@ -31,11 +32,11 @@ pub(crate) fn fmt(args: &FmtArgs, output: Output) -> CliResult {
             continue;
         }
         if args.check {
-            println!("{} is not in canonical form", path.display());
+            outln!("{} is not in canonical form", path.display());
             good = false;
         } else {
             std::fs::write(path, text).map_err(|error| CliError::io(path, error))?;
-            println!("formatted {}", path.display());
+            outln!("formatted {}", path.display());
         }
     }
     Ok(good)

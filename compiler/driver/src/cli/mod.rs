@@ -9,6 +9,7 @@ mod compile;
 mod explain;
 mod fmt;
 mod pack;
+mod print;
 mod process;
 mod run;
 mod snapshot;
@@ -121,7 +122,9 @@ pub fn main() -> ExitCode {
         Command::Tune(args) => tune::tune(&args, output),
         Command::Worker(args) => worker::worker(&args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "einloom", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "einloom", &mut script);
+            print::out!("{}", String::from_utf8_lossy(&script));
             Ok(true)
         }
     };

@@ -2,6 +2,7 @@
 
 use super::Output;
 use super::common::{CliError, CliResult, TunedArgs, given, load};
+use super::print::outln;
 use crate::aot::{self, AotError, Options};
 use crate::session::Session;
 use clap::Args;
@@ -14,6 +15,9 @@ pub(crate) struct PackArgs {
     files: Vec<PathBuf>,
     #[command(flatten)]
     code: CodeArgs,
+    /// Extents that kernels are made for, e.g. --for p=1024 --for p=4096: each with code of its own where that differs; a launcher takes the nearest
+    #[arg(long = "for", value_name = "EXTENTS")]
+    made_for: Vec<String>,
     /// Output folder
     #[arg(short, long, default_value = ".")]
     output: PathBuf,
@@ -28,7 +32,7 @@ pub(crate) struct CodeArgs {
     /// Targets, e.g. sm_90a,sm_80
     #[arg(long, value_delimiter = ',', default_value = aot::DEFAULT_TARGET)]
     target: Vec<String>,
-    /// Compile-time choices, e.g. e=128,T=bf16 (all specialisations without); extents to look tuned schedules up by, e.g. p=4096
+    /// Compile-time choices, e.g. e=128,T=bf16 (all specialisations without); extents that schedules are chosen for, e.g. p=4096
     #[arg(long)]
     shape: Vec<String>,
     /// Alignments in bytes of bases and outer strides, each with kernels of its own: 16, 8, 4, 2
@@ -45,6 +49,7 @@ impl CodeArgs {
             aligns: self.align.clone(),
             given: given(&self.shape)?,
             tuned: self.tuned.database(spec, output),
+            made_for: Vec::new(),
             cubin: false,
         })
     }
@@ -52,6 +57,8 @@ impl CodeArgs {
 
 pub(crate) fn pack(args: &PackArgs, output: Output) -> CliResult {
     let mut good = true;
+    let one = |text: &String| given(std::slice::from_ref(text));
+    let made_for = args.made_for.iter().map(one).collect::<Result<Vec<_>, _>>()?;
     for file in &args.files {
         let mut session = Session::new();
         let Some(loaded) = load(&mut session, file, output)? else {
@@ -60,6 +67,7 @@ pub(crate) fn pack(args: &PackArgs, output: Output) -> CliResult {
         };
         let options = Options {
             cubin: args.cubin,
+            made_for: made_for.clone(),
             ..args.code.options(file, output)?
         };
         let built = aot::build(&aot::stem(file), &loaded.cascades, &options).map_err(|error| failed(file, error))?;
@@ -70,13 +78,13 @@ pub(crate) fn pack(args: &PackArgs, output: Output) -> CliResult {
         }
         for line in &built.summary {
             match line.untuned {
-                true => println!("{}", line.what),
-                false if line.schedules.is_empty() => println!("{}", line.what),
-                false => println!("{}, schedules from {}", line.what, line.schedules),
+                true => outln!("{}", line.what),
+                false if line.schedules.is_empty() => outln!("{}", line.what),
+                false => outln!("{}, schedules from {}", line.what, line.schedules),
             }
         }
         let (folder, stem) = (args.output.display(), &built.stem);
-        println!(
+        outln!(
             "{folder}/{stem}.einpack ({} KiB), {folder}/{stem}.rs",
             built.bundle.len().div_ceil(1024)
         );

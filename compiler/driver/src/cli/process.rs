@@ -1,5 +1,6 @@
 //! The command line as a whole process: its stack, and what is said of a defect.
 
+use super::print::errln;
 use std::process::ExitCode;
 
 /// Passes recurse over expressions whose depth the parser bounds; a thread of our own makes that bound independent of the
@@ -14,11 +15,11 @@ pub fn process() -> ExitCode {
         Ok(Ok(code)) => code,
         // The panic's own message is on standard error already.
         Ok(Err(_)) => {
-            eprintln!("error: this is a defect of einloom; please report it with the file and the command");
+            errln!("error: this is a defect of einloom; please report it with the file and the command");
             ExitCode::from(101)
         }
         Err(error) => {
-            eprintln!("error: cannot start a thread: {error}");
+            errln!("error: cannot start a thread: {error}");
             ExitCode::FAILURE
         }
     }

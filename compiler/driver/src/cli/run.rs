@@ -3,7 +3,9 @@
 use super::Output;
 use super::common::{CliError, CliResult, DeviceArg, given, load};
 use super::compile::select_one;
+use super::print::outln;
 use crate::case::{Case, Runner};
+use crate::data::layout::Layout;
 use crate::data::{shapes, tensors};
 use crate::pipeline;
 use crate::session::Session;
@@ -42,6 +44,7 @@ pub(crate) fn run(args: &RunArgs, output: Output) -> CliResult {
         return Ok(false);
     };
     let cascade = select_one(&loaded.cascades, &given, output)?;
+    let plan = pipeline::plan(cascade)?;
     let case = match &args.input {
         Some(path) => {
             let kind = std::fs::metadata(path).map_err(|error| CliError::io(path, error))?;
@@ -49,10 +52,12 @@ pub(crate) fn run(args: &RunArgs, output: Output) -> CliResult {
                 return Err(CliError::Other(format!("{}: not a regular file", path.display())));
             }
             let bytes = std::fs::read(path).map_err(|error| CliError::io(path, error))?;
-            Case::from_tensors(cascade, &given, tensors::read(&bytes)?, args.seed)?
+            let tensors = tensors::read(&bytes);
+            let tensors = tensors.map_err(|error| CliError::Other(format!("{}: {error}", path.display())))?;
+            Case::from_tensors(cascade, &given, tensors, args.seed)?
         }
         None => {
-            let long = pipeline::long_symbols(&pipeline::plan(cascade)?);
+            let long = pipeline::long_symbols(&plan);
             let default = |i: usize| if long.contains(&SymId(i as u32)) { 256 } else { 2 };
             Case::from_symbols(
                 cascade,
@@ -63,7 +68,7 @@ pub(crate) fn run(args: &RunArgs, output: Output) -> CliResult {
         }
     };
     let runner = Runner::new(args.device)?;
-    let outputs = runner.run(cascade, &case)?;
+    let outputs = runner.run(&plan, None, &case, Layout::Dense)?;
     print(cascade, &outputs);
     if let Some(path) = &args.output {
         let mut all = Vec::new();
@@ -75,7 +80,7 @@ pub(crate) fn run(args: &RunArgs, output: Output) -> CliResult {
         }
         let bytes = tensors::write(&all)?;
         std::fs::write(path, bytes).map_err(|error| CliError::io(path, error))?;
-        println!("wrote {}", path.display());
+        outln!("wrote {}", path.display());
     }
     Ok(true)
 }
@@ -107,5 +112,5 @@ fn print(cascade: &Cascade, outputs: &[Tensor]) {
             first.join("  "),
         ]);
     }
-    println!("{table}");
+    outln!("{table}");
 }

@@ -3,6 +3,7 @@
 use super::Output;
 use super::common::{CliError, CliResult, load};
 use super::pack::{CodeArgs, failed};
+use super::print::{errln, outln};
 use crate::aot;
 use crate::aot::snapshot::{Snapshot, snapshots};
 use crate::session::Session;
@@ -52,8 +53,8 @@ pub(crate) fn snapshot(args: &SnapshotArgs, output: Output) -> CliResult {
         stems.push(stem);
     }
     match (args.check, good) {
-        (true, true) => println!("{same} snapshots are up to date"),
-        (true, false) => eprintln!("error: generated code differs; without --check the snapshots are rewritten"),
+        (true, true) => outln!("{same} snapshots are up to date"),
+        (true, false) => errln!("error: generated code differs; without --check the snapshots are rewritten"),
         (false, _) => {}
     }
     Ok(good)
@@ -71,14 +72,14 @@ fn update(folder: &Path, snapshot: &Snapshot, check: bool) -> Result<bool, CliEr
         return Ok(true);
     }
     match (check, found) {
-        (true, Some(found)) => println!("{}", difference(&path, &found, &snapshot.text)),
-        (true, None) => println!("missing: {}", path.display()),
+        (true, Some(found)) => outln!("{}", difference(&path, &found, &snapshot.text)),
+        (true, None) => outln!("missing: {}", path.display()),
         (false, _) => {
             if let Some(parent) = path.parent() {
                 std::fs::create_dir_all(parent).map_err(|error| CliError::io(parent, error))?;
             }
             std::fs::write(&path, &snapshot.text).map_err(|error| CliError::io(&path, error))?;
-            println!("wrote {}", path.display());
+            outln!("wrote {}", path.display());
         }
     }
     Ok(false)
@@ -113,11 +114,11 @@ fn stale(folder: &Path, stem: &str, texts: &[Snapshot], check: bool) -> CliResul
             continue;
         }
         if check {
-            println!("no longer generated: {}", file.display());
+            outln!("no longer generated: {}", file.display());
             good = false;
         } else {
             std::fs::remove_file(&file).map_err(|error| CliError::io(&file, error))?;
-            println!("removed {}", file.display());
+            outln!("removed {}", file.display());
         }
     }
     Ok(good)

@@ -2,6 +2,7 @@
 
 use super::common::{CliError, CliResult, DeviceArg, given, load};
 use super::compile::select;
+use super::print::{errln, outln};
 use super::{MessageFormat, Output};
 use crate::data::usual;
 use crate::pipeline;
@@ -142,11 +143,11 @@ pub(crate) fn tune(args: &TuneArgs, output: Output) -> CliResult {
         }
     }
     if !args.json && !winners.is_empty() {
-        println!("{}", table(&winners));
+        outln!("{}", table(&winners));
     }
     if let Some(path) = &args.report {
         std::fs::write(path, report::page(&sections)).map_err(|error| CliError::io(path, error))?;
-        eprintln!("wrote {}", path.display());
+        errln!("wrote {}", path.display());
     }
     Ok(good && !stop.load(Ordering::Relaxed))
 }
@@ -203,13 +204,14 @@ impl View {
                 self.legal = legal;
                 self.bar.suspend(|| {
                     let seconds = self.start.elapsed().as_secs_f64();
-                    eprintln!(
+                    errln!(
                         "{}: {legal} legal candidates, {}, ready after {seconds:.1} s",
-                        self.title, facts.device
+                        self.title,
+                        facts.device
                     );
                 });
             }
-            Progress::Problem(problem) => self.bar.suspend(|| eprintln!("warning: {problem}")),
+            Progress::Problem(problem) => self.bar.suspend(|| errln!("warning: {problem}")),
             Progress::Search(Event::Stage(stage)) => self.stage = stage,
             Progress::Search(Event::Tried { result, .. }) => {
                 self.tried += 1;
@@ -238,16 +240,16 @@ impl View {
         match tuned {
             Ok(Tuned::Winner(winner)) => {
                 if json {
-                    println!("{}", einloom_tune::record::Record::Winner(*winner.clone()).to_line());
+                    outln!("{}", einloom_tune::record::Record::Winner(*winner.clone()).to_line());
                 }
                 let (tried, failed) = (self.tried, self.failed);
                 let seconds = self.start.elapsed().as_secs_f64();
-                eprintln!("{title}: {tried} tried, {failed} failed, in {seconds:.1} s");
+                errln!("{title}: {tried} tried, {failed} failed, in {seconds:.1} s");
                 winners.push(*winner);
                 true
             }
             Ok(Tuned::Stopped { measured }) => {
-                eprintln!("{title}: stopped; {measured} measurements are kept, the same command goes on from them");
+                errln!("{title}: stopped; {measured} measurements are kept, the same command goes on from them");
                 true
             }
             Ok(Tuned::Failed(failure)) => {

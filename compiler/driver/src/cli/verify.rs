@@ -1,14 +1,14 @@
 //! `einloom verify`: every output of every specialisation over several shapes against the f64 evaluator.
 
-use super::common::{CliResult, DeviceArg, given, load};
+use super::common::{CliError, CliResult, DeviceArg, given, load};
 use super::compile::select;
+use super::print::outln;
 use super::{MessageFormat, Output};
 use crate::accuracy::Accuracy;
-use crate::case::{Case, CaseError, Runner};
+use crate::case::{Case, CaseError, Runner, shape_class};
 use crate::data::layout::Layout;
 use crate::data::shapes::{self, Given, ShapeError};
 use crate::exec::gpu::GpuError;
-use crate::exec::placed;
 use crate::pipeline;
 use crate::session::{Session, choice_text};
 use crate::verify::Reference;
@@ -20,7 +20,8 @@ use einloom_runtime::LaunchError;
 use einloom_tile::machine::{MachineModel, SM_80};
 use einloom_tile::schedule::{Schedule, Specialised, candidates};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 #[derive(Args, Debug)]
 pub(crate) struct VerifyArgs {
@@ -73,64 +74,113 @@ impl Outcome {
     }
 }
 
+/// What became of the cases of one file.
+#[derive(Default)]
+struct Tally {
+    cases: usize,
+    bad: usize,
+    /// Cases left out, whose schedules spill.
+    spilled: usize,
+    schedules: BTreeSet<String>,
+    /// Largest error as a share of what is promised.
+    worst: f64,
+}
+
+impl Tally {
+    fn add(&mut self, outcome: &Outcome) {
+        self.cases += 1;
+        self.bad += usize::from(!outcome.passed());
+        self.schedules.insert(outcome.schedule.clone());
+        if let Ok(outputs) = &outcome.result {
+            self.worst = outputs.iter().map(|(_, a)| a.share()).fold(self.worst, f64::max);
+        }
+    }
+
+    /// Passed and failed cases. Where none ran, nothing is verified, and that is a failure.
+    fn counts(&self) -> (usize, usize) {
+        (self.cases - self.bad, if self.cases == 0 { 1 } else { self.bad })
+    }
+
+    fn text(&self, all_schedules: bool) -> String {
+        let Tally {
+            cases, bad, spilled, ..
+        } = self;
+        let mut text = match (cases, bad) {
+            (0, _) => "no case was run: FAILED".to_owned(),
+            (_, 0) => format!(
+                "{cases} cases, largest error {:.0} % of what is promised",
+                self.worst * 100.0
+            ),
+            _ => format!("{bad} of {cases} cases FAILED"),
+        };
+        if all_schedules {
+            text += &format!("; {} schedules", self.schedules.len());
+        }
+        if *spilled > 0 {
+            text += &format!("; {spilled} cases left out, whose schedules spill");
+        }
+        text
+    }
+}
+
 pub(crate) fn verify(args: &VerifyArgs, output: Output) -> CliResult {
     let given = given(&args.shape)?;
     let runner = Runner::new(args.device)?;
-    let mut session = Session::new();
     let (mut passed, mut failed) = (0, 0);
     let bar = progress(output);
     for path in &args.files {
-        let loaded = match load(&mut session, path, output) {
-            Ok(Some(loaded)) => loaded,
+        let tally = match verify_file(&runner, path, &given, args, &bar, output) {
+            Ok(Some(tally)) => tally,
             Ok(None) => {
                 failed += 1;
                 continue;
             }
             Err(error) => {
-                super::common::report(&error, output);
+                bar.suspend(|| super::common::report(&error, output));
                 failed += 1;
                 continue;
             }
         };
-        let cascades = select(&loaded.cascades, &given)?;
-        let (mut cases, mut bad, mut spilled, mut worst) = (0, 0, 0, 0.0_f64);
-        for cascade in cascades {
-            run_cases(&runner, cascade, &given, args, &bar, &mut |outcome| {
-                if args.all_schedules && outcome.spilled() {
-                    spilled += 1;
-                    show_spilled(&outcome, args.json, &bar);
-                    return;
-                }
-                cases += 1;
-                bad += usize::from(!outcome.passed());
-                if let Ok(outputs) = &outcome.result {
-                    worst = outputs.iter().map(|(_, a)| a.share()).fold(worst, f64::max);
-                }
-                show(&outcome, args.json, &bar);
-            });
-        }
-        passed += cases - bad;
+        let (good, bad) = tally.counts();
+        passed += good;
         failed += bad;
         if !args.json {
-            let name = path.display();
-            bar.suspend(|| match bad {
-                0 => println!(
-                    "{name}: {cases} cases, largest error {:.0} % of what is promised{}",
-                    worst * 100.0,
-                    match spilled {
-                        0 => String::new(),
-                        _ => format!("; {spilled} left out, whose schedules spill"),
-                    }
-                ),
-                _ => println!("{name}: {bad} of {cases} cases FAILED"),
-            });
+            bar.suspend(|| outln!("{}: {}", path.display(), tally.text(args.all_schedules)));
         }
     }
     bar.finish_and_clear();
     if !args.json {
-        println!("{passed} passed, {failed} failed");
+        outln!("{passed} passed, {failed} failed");
     }
     Ok(failed == 0)
+}
+
+/// Runs the cases of one file; `None` if it has errors, which are shown.
+fn verify_file(
+    runner: &Runner,
+    path: &Path,
+    given: &Given,
+    args: &VerifyArgs,
+    bar: &ProgressBar,
+    output: Output,
+) -> Result<Option<Tally>, CliError> {
+    let mut session = Session::new();
+    let Some(loaded) = load(&mut session, path, output)? else {
+        return Ok(None);
+    };
+    let mut tally = Tally::default();
+    for cascade in select(&loaded.cascades, given)? {
+        run_cases(runner, cascade, given, args, bar, &mut |outcome| {
+            if args.all_schedules && outcome.spilled() {
+                tally.spilled += 1;
+                show_spilled(&outcome, args.json, bar);
+                return;
+            }
+            tally.add(&outcome);
+            show(&outcome, args.json, bar);
+        });
+    }
+    Ok(Some(tally))
 }
 
 fn progress(output: Output) -> ProgressBar {
@@ -188,7 +238,7 @@ fn run_cases(
         };
         for &layout in &args.layout {
             for (name, schedules) in schedules(runner, &plan, &case, layout, args.all_schedules) {
-                let outputs = placed::run(runner, &plan, schedules, &case, layout);
+                let outputs = runner.run(&plan, schedules, &case, layout);
                 let result = outputs.map(|outputs| compared(cascade, &references, &outputs));
                 found(outcome(shape.clone(), name, layout, result));
             }
@@ -222,7 +272,7 @@ fn schedules(
     layout: Layout,
     all: bool,
 ) -> Vec<(String, Option<Vec<Schedule>>)> {
-    let shape = placed::class(plan, case, layout);
+    let shape = shape_class(plan, &case.inputs.shapes(), &case.extents, layout);
     let machine = MachineModel::named(runner.target()).unwrap_or(&SM_80);
     let usual = match pipeline::tile(plan.clone(), runner.target(), &shape) {
         Ok(tiled) if all => tiled.schedules,
@@ -248,15 +298,14 @@ fn schedules(
 /// The list that defaults are looked for in, and its specialised schedules in every way that they can run, with two stages and with three.
 fn listed(machine: &MachineModel) -> Vec<Schedule> {
     let mut list = candidates(machine);
-    for flags in 0..64 {
+    for flags in 0..32 {
         let flag = |bit: u32| flags >> bit & 1 != 0;
         let way = Specialised {
             overlap: flag(0),
             persistent: flag(1),
             first_reference: flag(2),
             ahead: flag(3),
-            flat: flag(4),
-            turns: flag(5),
+            turns: flag(4),
         };
         // A reference of the first tile takes overlap, and fetching ahead persistence.
         if way.first_reference && !way.overlap || way.ahead && !way.persistent {
@@ -300,7 +349,7 @@ pub(crate) fn shape_text(cascade: &Cascade, symbols: &[i64]) -> String {
 
 fn show(outcome: &Outcome, json: bool, bar: &ProgressBar) {
     if json {
-        bar.suspend(|| println!("{}", to_json(outcome)));
+        bar.suspend(|| outln!("{}", to_json(outcome)));
         return;
     }
     if outcome.passed() {
@@ -312,12 +361,12 @@ fn show(outcome: &Outcome, json: bool, bar: &ProgressBar) {
             Layout::Dense => String::new(),
             other => format!(" layout {}", other.name()),
         };
-        println!("FAILED {spec} [{choice}] {shape} schedule {schedule}{layout}");
+        outln!("FAILED {spec} [{choice}] {shape} schedule {schedule}{layout}");
         match &outcome.result {
-            Err(error) => println!("    {error}"),
+            Err(error) => outln!("    {error}"),
             Ok(outputs) => {
                 for (name, a) in outputs.iter().filter(|(_, a)| !a.holds()) {
-                    println!(
+                    outln!(
                         "    {name}: error {:.3e} (naive {:.3e}), largest {:.3e} (naive {:.3e}), wrong kind at {} of {} points",
                         a.rms, a.naive_rms, a.max, a.naive_max, a.wrong_kind, a.points
                     );
@@ -331,7 +380,7 @@ fn show_spilled(outcome: &Outcome, json: bool, bar: &ProgressBar) {
     if json {
         let mut line = to_json(outcome);
         line["left_out"] = serde_json::Value::Bool(true);
-        bar.suspend(|| println!("{line}"));
+        bar.suspend(|| outln!("{line}"));
     }
 }
 

@@ -97,6 +97,12 @@ impl Placement {
         self.offset + reach + 1
     }
 
+    /// Whether the buffer is the elements in row-major order, without gaps.
+    pub fn is_dense(&self) -> bool {
+        let dense = Layout::Dense.place(DType::U8, &self.shape);
+        self.strides == dense.strides && self.offset == 0
+    }
+
     /// Bytes that divide the base and every outer stride, at most 16.
     pub fn align(&self, dtype: DType) -> u32 {
         let size = dtype.size() as i64;
@@ -146,6 +152,19 @@ mod tests {
         assert_eq!(strides(Layout::Permuted), [960, 64, 192, 1]);
         assert_eq!(strides(Layout::Unaligned), [3 * (5 * 65 + 1) + 1, 5 * 65 + 1, 65, 1]);
         assert_eq!(Layout::Huge.place(DType::BF16, &SHAPE).strides[..2], [192, 64]);
+        for layout in [
+            Layout::Dense,
+            Layout::Padded,
+            Layout::Permuted,
+            Layout::Unaligned,
+            Layout::Huge,
+        ] {
+            assert_eq!(
+                layout.place(DType::BF16, &SHAPE).is_dense(),
+                layout == Layout::Dense,
+                "{layout:?}"
+            );
+        }
     }
 
     #[test]

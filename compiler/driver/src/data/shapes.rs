@@ -27,6 +27,10 @@ pub enum ShapeError {
     },
     #[error("no rank, choice or scalar is called `{name}`; known: {known}")]
     Unknown { name: String, known: String },
+    #[error("`{0}` is given twice")]
+    Repeated(String),
+    #[error("the extent of `{name}` is given as {given}, and is {found} in the file")]
+    File { name: String, given: String, found: usize },
     #[error("the extent of `{0}` is given twice, as a rank and as an extent")]
     Twice(String),
     #[error("no shape was found that the checks and promises of the spec allow; give one with --shape")]
@@ -43,16 +47,17 @@ pub const MAX_EXTENT: i64 = 1 << 40;
 /// Parses `name=value,name=value`.
 ///
 /// # Errors
-/// A part without `=`.
+/// A part without `=`; a name that is given twice.
 pub fn parse(text: &str) -> Result<Given, ShapeError> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-        .map(|part| {
-            let (name, value) = part.split_once('=').ok_or_else(|| ShapeError::Form(part.to_owned()))?;
-            Ok((name.trim().to_owned(), value.trim().to_owned()))
-        })
-        .collect()
+    let mut given = Given::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (name, value) = part.split_once('=').ok_or_else(|| ShapeError::Form(part.to_owned()))?;
+        let name = name.trim().to_owned();
+        if given.insert(name.clone(), value.trim().to_owned()).is_some() {
+            return Err(ShapeError::Repeated(name));
+        }
+    }
+    Ok(given)
 }
 
 /// As [`symbols`], with defaults by the position of the symbol.

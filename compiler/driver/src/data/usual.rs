@@ -31,3 +31,11 @@ pub fn symbols(cascade: &Cascade, plan: &FusedPlan, given: &Given) -> Result<Vec
     let default = |name: &str| defaults.iter().find(|(n, _)| n == name).map_or(16, |(_, n)| *n);
     shapes::symbols(cascade, given, default)
 }
+
+/// Extents that defaults may count on: all of [`symbols`] if one of them was given at least, and none otherwise.
+pub fn expected(cascade: &Cascade, given: &Given, symbols: &[i64]) -> Vec<Option<i64>> {
+    let names =
+        |s: &einloom_cascade::ir::Symbol| given.contains_key(&s.name) || given.contains_key(&s.name.to_lowercase());
+    let known = cascade.symbols.iter().any(names);
+    symbols.iter().map(|n| known.then_some(*n)).collect()
+}

@@ -22,24 +22,12 @@ pub enum CpuError {
     Gap(String),
 }
 
-/// Executes `kernels` in order; returns the outputs in their storage types, in the order of `Cascade::outputs`.
+/// Executes `kernels` in order, on inputs and outputs in a layout; returns the outputs in their storage types, in the order of
+/// `Cascade::outputs`.
 ///
 /// # Errors
-/// A defect of a tile program (out-of-range access, missing barrier), or an extent without a value.
+/// A defect of a tile program (out-of-range access, missing barrier, a write between the elements of an output), or an extent without a value.
 pub fn run(
-    plan: &FusedPlan,
-    kernels: &[LoweredKernel],
-    inputs: &Inputs,
-    extents: &Extents,
-) -> Result<Vec<Tensor>, CpuError> {
-    run_placed(plan, kernels, inputs, extents, Layout::Dense)
-}
-
-/// As [`run`], with inputs and outputs in a layout.
-///
-/// # Errors
-/// As [`run`], and a write between the elements of an output.
-pub fn run_placed(
     plan: &FusedPlan,
     kernels: &[LoweredKernel],
     inputs: &Inputs,

@@ -1,17 +1,18 @@
-//! Runs an artifact on a CUDA device: upload, poisoned outputs, launch, download.
+//! Runs an artifact on a CUDA device: upload, poisoned outputs, launch, download. Tensors lie in any layout.
 
 mod placed;
 
-use crate::package::storage;
+use crate::data::layout::Layout;
 use einloom_artifact::{KernelArtifact, ScalarArg, ScalarValue};
 use einloom_cascade::bind::Extents;
-use einloom_cascade::data::{Inputs, Tensor, Values};
+use einloom_cascade::data::{Inputs, Tensor};
 use einloom_cascade::expr::DType;
 use einloom_cascade::ir::Cascade;
 use einloom_cascade::ops::Scalar;
 use einloom_runtime::{
-    Device, DeviceBuffer, DeviceError, LaunchError, Module, PreparedLaunch, Stream, TensorArg, Timing, TimingOptions,
+    Device, DeviceError, LaunchError, Module, PreparedLaunch, Stream, TensorArg, Timing, TimingOptions,
 };
+use placed::Placed;
 
 /// Why a GPU run failed.
 #[derive(Debug, thiserror::Error)]
@@ -34,20 +35,20 @@ pub struct Gpu {
 
 /// Device memory of one call: uploaded inputs, and outputs.
 pub struct Arena {
-    inputs: Vec<(DeviceBuffer, Vec<usize>)>,
-    outputs: Vec<(String, DType, Vec<usize>, DeviceBuffer)>,
+    inputs: Vec<Placed>,
+    outputs: Vec<Placed>,
 }
 
-/// A loaded call: inputs on the device, outputs allocated and poisoned.
+/// A loaded call: inputs on the device, outputs allocated.
 pub struct Call {
     prepared: PreparedLaunch,
-    outputs: Vec<(String, DType, Vec<usize>, DeviceBuffer)>,
+    outputs: Vec<Placed>,
 }
 
 /// A launch that takes longer is taken for hung: the run ends with an error instead of waiting for ever.
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// Byte that fills outputs before a launch: a NaN in f32, f16 and bf16, a large number in ints.
+/// Byte that fills outputs before a launch, and the gaps of all tensors: a NaN in f32, f16 and bf16, a large number in ints.
 const POISON: u8 = 0xff;
 
 impl Gpu {
@@ -75,22 +76,6 @@ impl Gpu {
         &self.device
     }
 
-    /// Uploads inputs, allocates outputs, checks the contract.
-    ///
-    /// # Errors
-    /// Whatever the driver or the launch contract refuses.
-    pub fn prepare(
-        &self,
-        artifact: &KernelArtifact,
-        cascade: &Cascade,
-        inputs: &Inputs,
-        extents: &Extents,
-    ) -> Result<Call, GpuError> {
-        let module = self.load(artifact)?;
-        let arena = self.arena(cascade, inputs, extents)?;
-        self.call(&module, cascade, extents, &arena)
-    }
-
     /// Loads an artifact.
     ///
     /// # Errors
@@ -99,26 +84,26 @@ impl Gpu {
         Ok(Module::load(&self.device, artifact)?)
     }
 
-    /// Uploads inputs and allocates outputs, for any number of calls.
+    /// Uploads inputs and allocates outputs in a layout, for any number of calls.
     ///
     /// # Errors
     /// No memory, a device fault.
-    pub fn arena(&self, cascade: &Cascade, inputs: &Inputs, extents: &Extents) -> Result<Arena, GpuError> {
-        let mut buffers = Vec::new();
-        for (info, tensor) in cascade.inputs.iter().zip(&inputs.tensors) {
-            let bytes = tensor.values.rounded(info.dtype).to_bytes();
-            buffers.push((DeviceBuffer::from_bytes(&self.stream, &bytes)?, tensor.shape.clone()));
-        }
-        let mut outputs = Vec::new();
-        for (info, shape) in cascade.outputs.iter().zip(&extents.outputs) {
-            let shape: Vec<usize> = shape.iter().map(|n| usize::try_from(*n).unwrap_or(0)).collect();
-            let bytes = shape.iter().product::<usize>() * info.dtype.size();
-            let buffer = DeviceBuffer::alloc(&self.device, bytes as u64)?;
-            outputs.push((info.name.clone(), info.dtype, shape, buffer));
-        }
+    pub fn arena(
+        &self,
+        cascade: &Cascade,
+        inputs: &Inputs,
+        extents: &Extents,
+        layout: Layout,
+    ) -> Result<Arena, GpuError> {
+        let given = cascade.inputs.iter().zip(&inputs.tensors);
+        let outputs = cascade.outputs.iter().zip(&extents.outputs);
         Ok(Arena {
-            inputs: buffers,
-            outputs,
+            inputs: given
+                .map(|(info, tensor)| self.upload(&info.name, info.dtype, tensor, layout))
+                .collect::<Result<_, _>>()?,
+            outputs: outputs
+                .map(|(info, shape)| self.allocate(&info.name, info.dtype, shape, layout))
+                .collect::<Result<_, _>>()?,
         })
     }
 
@@ -127,19 +112,12 @@ impl Gpu {
     /// # Errors
     /// Whatever the launch contract refuses.
     pub fn call(&self, module: &Module, cascade: &Cascade, extents: &Extents, arena: &Arena) -> Result<Call, GpuError> {
-        let shape64 = |shape: &[usize]| shape.iter().map(|n| *n as u64).collect::<Vec<_>>();
-        let mut args = Vec::new();
-        for (info, (buffer, shape)) in cascade.inputs.iter().zip(&arena.inputs) {
-            args.push(TensorArg::dense(
-                &info.name,
-                buffer,
-                storage(info.dtype),
-                &shape64(shape),
-            ));
-        }
-        for (name, dtype, shape, buffer) in &arena.outputs {
-            args.push(TensorArg::dense(name, buffer, storage(*dtype), &shape64(shape)));
-        }
+        let args: Vec<TensorArg<'_>> = arena
+            .inputs
+            .iter()
+            .chain(&arena.outputs)
+            .map(Placed::argument)
+            .collect();
         let scalars: Vec<ScalarArg<'_>> = cascade
             .scalars
             .iter()
@@ -159,20 +137,13 @@ impl Gpu {
     /// Poisons the outputs, launches once, and downloads the outputs.
     ///
     /// # Errors
-    /// Launch and device faults.
+    /// Launch and device faults; a write between the elements of an output.
     pub fn run(&self, call: &Call) -> Result<Vec<Tensor>, GpuError> {
-        for (.., buffer) in &call.outputs {
-            buffer.fill(&self.stream, POISON)?;
+        for output in &call.outputs {
+            self.poison(output)?;
         }
         self.launch(call)?;
-        let mut tensors = Vec::new();
-        for (name, dtype, shape, buffer) in &call.outputs {
-            let bytes = buffer.to_vec(&self.stream)?;
-            let values = Values::from_bytes(*dtype, &bytes).filter(|v| v.len() == shape.iter().product::<usize>());
-            let values = values.ok_or_else(|| GpuError::Download(name.clone()))?;
-            tensors.push(Tensor::new(shape, values));
-        }
-        Ok(tensors)
+        call.outputs.iter().map(|output| self.fetch(output)).collect()
     }
 
     /// Launches once and waits.

@@ -1,75 +1,8 @@
-//! Runs with tensors in any layout: on poisoned buffers whose gaps must stay as they are.
+//! Tensors of the interpreter in any layout: on poisoned buffers whose gaps must stay as they are.
 
-use crate::case::{Case, CaseError, Runner, shape_class};
 use crate::data::layout::{Layout, Placement};
-use crate::exec::cpu;
-use crate::pipeline;
-use einloom_cascade::data::Tensor;
-use einloom_cascade::ir::Cascade;
-use einloom_plan::ir::FusedPlan;
 use einloom_tile::interp::TensorMemory;
 use einloom_tile::interp::value::Cells;
-use einloom_tile::schedule::{Schedule, ShapeClass};
-
-/// Lowers a plan by the given schedules (or the default ones) for tensors in a layout, and runs it once.
-///
-/// # Errors
-/// Whatever a level refuses; a write between the elements of an output.
-pub fn run(
-    runner: &Runner,
-    plan: &FusedPlan,
-    schedules: Option<Vec<Schedule>>,
-    case: &Case,
-    layout: Layout,
-) -> Result<Vec<Tensor>, CaseError> {
-    if layout == Layout::Dense {
-        return runner.run_plan(plan, schedules, case);
-    }
-    if matches!(runner, Runner::Cpu) {
-        case.fits_interpreter(&plan.cascade)?;
-        if layout == Layout::Huge {
-            return Err(CaseError::Huge);
-        }
-    }
-    let shape = class(plan, case, layout);
-    let tiled = match schedules {
-        Some(schedules) => pipeline::tile_with(plan.clone(), schedules, runner.target(), &shape)?,
-        None => pipeline::tile(plan.clone(), runner.target(), &shape)?,
-    };
-    match runner {
-        Runner::Cpu => Ok(cpu::run_placed(
-            &tiled.plan,
-            &tiled.kernels,
-            &case.inputs,
-            &case.extents,
-            layout,
-        )?),
-        Runner::Cuda(gpu) => {
-            let compiled = pipeline::emit(tiled, runner.target())?;
-            let cascade = &compiled.tiled.plan.cascade;
-            Ok(gpu.run_placed(&compiled.artifact, cascade, &case.inputs, &case.extents, layout)?)
-        }
-    }
-}
-
-/// What the shapes of a case guarantee in a layout.
-pub fn class(plan: &FusedPlan, case: &Case, layout: Layout) -> ShapeClass {
-    if layout == Layout::Dense {
-        return shape_class(plan, case);
-    }
-    let cascade: &Cascade = &plan.cascade;
-    let mut class = ShapeClass::aligned(plan, 16);
-    let shapes = case.inputs.shapes();
-    for ((slot, info), shape) in class.input_align.iter_mut().zip(&cascade.inputs).zip(&shapes) {
-        *slot = layout.place(info.dtype, shape).align(info.dtype);
-    }
-    let outputs = cascade.outputs.iter().zip(&case.extents.outputs);
-    for (slot, (info, shape)) in class.output_align.iter_mut().zip(outputs) {
-        *slot = layout.place(info.dtype, shape).align(info.dtype);
-    }
-    class.extents = case.extents.symbols.iter().map(|n| Some(*n)).collect();
-    class
-}
 
 /// A dense tensor of the interpreter, laid out anew in poison.
 pub(super) fn spread(dense: &TensorMemory, layout: Layout) -> TensorMemory {

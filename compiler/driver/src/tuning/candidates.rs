@@ -52,8 +52,7 @@ impl Candidates {
     pub fn new(problem: &Problem, target: &str, device: &Device) -> Result<Candidates, CompileError> {
         let machine = MachineModel::named(target).ok_or_else(|| CompileError::Target(target.to_owned()))?;
         let tiled = pipeline::tile(problem.plan.clone(), target, &problem.class)?;
-        let predict =
-            |kernel: &LoweredKernel| predict::kernel(&problem.plan, kernel, &problem.shapes, &problem.extents, device);
+        let predict = |kernel: &LoweredKernel| predict::kernel(&problem.plan, kernel, problem.data(), device);
         let mut kernels = Vec::new();
         for (k, (schedule, lowered)) in tiled.schedules.iter().zip(&tiled.kernels).enumerate() {
             let mut kernel = Kernel {

@@ -8,7 +8,8 @@
 
 use super::problem::{Problem, Setup};
 use super::protocol::{Answer, MeterRequest, serve, setup};
-use crate::case::{Case, class_of_shapes};
+use crate::case::{Case, shape_class};
+use crate::data::layout::Layout;
 use crate::data::shapes;
 use crate::exec::gpu::{Arena, Call, Gpu, GpuError};
 use crate::pipeline;
@@ -155,7 +156,7 @@ impl Meter {
             .into_iter()
             .map(|case| {
                 let arena = gpu
-                    .arena(&cascade, &case.inputs, &case.extents)
+                    .arena(&cascade, &case.inputs, &case.extents, Layout::Dense)
                     .map_err(|e| e.to_string())?;
                 Trial::new(&cascade, case, vec![arena], setup.seed)
             })
@@ -287,7 +288,7 @@ fn rotation(gpu: &Gpu, cascade: &Cascade, case: &Case) -> Result<Vec<Arena>, Gpu
     let wanted = (2 * facts.l2_bytes / bytes + 1).clamp(2, COPIES);
     let fits = (facts.memory_bytes / MEMORY_SHARE / bytes).max(1);
     (0..wanted.min(fits))
-        .map(|_| gpu.arena(cascade, &case.inputs, &case.extents))
+        .map(|_| gpu.arena(cascade, &case.inputs, &case.extents, Layout::Dense))
         .collect()
 }
 
@@ -298,7 +299,7 @@ fn small_cases(setup: &Setup, cascade: &Cascade, problem: &Problem) -> Vec<Case>
         pipeline::streamed_ranks(&problem.plan),
     );
     let fits = |case: &Case| {
-        let class = class_of_shapes(&problem.plan, &case.inputs.shapes(), &case.extents);
+        let class = shape_class(&problem.plan, &case.inputs.shapes(), &case.extents, Layout::Dense);
         let least = |a: &[u32], b: &[u32]| a.iter().zip(b).all(|(have, need)| have >= need);
         least(&class.input_align, &problem.class.input_align) && least(&class.output_align, &problem.class.output_align)
     };

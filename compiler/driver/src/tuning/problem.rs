@@ -1,17 +1,21 @@
 //! What is tuned: one specialisation of one spec with one shape, for one target.
 
-use crate::case::{CaseError, class_of_shapes};
+use crate::case::{Case, CaseError, shape_class};
+use crate::data::layout::Layout;
 use crate::data::shapes::{self, Given};
 use crate::pipeline;
+use crate::predict::{self, Data};
 use crate::session::Session;
 use einloom_cascade::bind::{Extents, bind};
 use einloom_cascade::ir::Cascade;
 use einloom_plan::ir::FusedPlan;
+use einloom_tile::model::Table;
 use einloom_tile::schedule::ShapeClass;
 use einloom_tune::key::Class;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The version that keys of the database carry.
 pub const COMPILER: &str = env!("CARGO_PKG_VERSION");
@@ -39,25 +43,31 @@ pub struct Problem {
     pub shapes: Vec<Vec<i64>>,
     pub extents: Extents,
     pub class: ShapeClass,
+    /// Int inputs that are drawn for this shape, as `tune` and `bench` measure with.
+    pub tables: Vec<Option<Arc<Table>>>,
 }
 
 impl Problem {
-    /// Plans a cascade for the given symbol values.
+    /// Plans a cascade for the given symbol values, and draws int inputs by `seed`.
     ///
     /// # Errors
     /// A cascade without a plan, extents that do not fit it.
-    pub fn new(cascade: &Cascade, given: &Given, symbols: &[i64]) -> Result<Problem, CaseError> {
+    pub fn new(cascade: &Cascade, given: &Given, symbols: &[i64], seed: u64) -> Result<Problem, CaseError> {
         let plan = pipeline::plan(cascade)?;
         let scalars = shapes::filled(cascade, &shapes::scalars(cascade, given)?);
         let shapes = shapes::input_shapes(cascade, symbols, &scalars)?;
         let extents =
             bind(cascade, &shapes, &scalars).map_err(|e| crate::data::shapes::ShapeError::Bind(e.to_string()))?;
-        let class = class_of_shapes(&plan, &shapes, &extents);
+        let class = shape_class(&plan, &shapes, &extents, Layout::Dense);
+        // Shapes that are too large to be measured can still be predicted, without tables.
+        let tables =
+            Case::without_reals(cascade, given, symbols, seed).map_or_else(|_| Vec::new(), |i| predict::tables(&i));
         Ok(Problem {
             plan,
             shapes,
             extents,
             class,
+            tables,
         })
     }
 
@@ -70,8 +80,17 @@ impl Problem {
         let loaded = session.load(&setup.file).map_err(|e| e.to_string())?;
         let cascade = loaded.cascades.into_iter().find(|c| c.choices == setup.choices);
         let cascade = cascade.ok_or("the spec has no such specialisation")?;
-        let problem = Problem::new(&cascade, &setup.given, &setup.symbols).map_err(|e| e.to_string())?;
+        let problem = Problem::new(&cascade, &setup.given, &setup.symbols, setup.seed).map_err(|e| e.to_string())?;
         Ok((cascade, problem))
+    }
+
+    /// What its kernels are launched on.
+    pub fn data(&self) -> Data<'_> {
+        Data {
+            shapes: &self.shapes,
+            extents: &self.extents,
+            tables: &self.tables,
+        }
     }
 
     /// The shape class by which results are kept.

@@ -98,7 +98,7 @@ pub fn tune(
     stopped: &dyn Fn() -> bool,
     on: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Tuned, TuneError> {
-    let problem = Problem::new(cascade, given, symbols)?;
+    let problem = Problem::new(cascade, given, symbols, request.options.seed)?;
     let mut setup = Setup {
         file: file.to_owned(),
         choices: cascade.choices.clone(),

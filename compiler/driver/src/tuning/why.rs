@@ -59,7 +59,7 @@ fn why(cascade: &Cascade, given: &Given, winner: &Winner, device: &Device) -> Op
         .iter()
         .map(|s| winner.shape.get(&s.name).copied())
         .collect::<Option<_>>()?;
-    let problem = Problem::new(cascade, given, &symbols).ok()?;
+    let problem = Problem::new(cascade, given, &symbols, 0).ok()?;
     let ours = predictions(&problem, &winner.schedules, &winner.key.target, device)?;
     let theirs = predictions(&problem, &winner.default, &winner.key.target, device)?;
     let mut lines = Vec::new();
@@ -83,7 +83,7 @@ fn why(cascade: &Cascade, given: &Given, winner: &Winner, device: &Device) -> Op
 fn predictions(problem: &Problem, texts: &[String], target: &str, device: &Device) -> Option<Vec<Prediction>> {
     let schedules = texts.iter().map(|t| from_text(t).ok()).collect::<Option<Vec<_>>>()?;
     let tiled = pipeline::tile_with(problem.plan.clone(), schedules, target, &problem.class).ok()?;
-    let one = |kernel| predict::kernel(&tiled.plan, kernel, &problem.shapes, &problem.extents, device);
+    let one = |kernel| predict::kernel(&tiled.plan, kernel, problem.data(), device);
     tiled.kernels.iter().map(one).collect()
 }
 

@@ -8,6 +8,7 @@
 mod barrier;
 mod check;
 mod fill;
+mod outgoing;
 pub(crate) mod ring;
 mod role;
 mod wgmma;

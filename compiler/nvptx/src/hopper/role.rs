@@ -2,6 +2,7 @@
 
 use crate::cx::{Cx, Effect};
 use crate::error::{Res, invalid};
+use crate::hopper::outgoing::sends;
 use crate::hopper::ring::source_kinds;
 use crate::kernel::{Kernel, Lanes};
 use einloom_tile::ir::{Roles, Stmt};
@@ -120,6 +121,9 @@ impl<'c> Kernel<'_, 'c> {
         self.role = role;
         self.cx.builder.position_at_end(start);
         self.statements(slice)?;
+        if role == Role::Consumer && sends(slice) {
+            self.wait_sent();
+        }
         self.cx.builder.build_unconditional_branch(exit).expect(POSITIONED);
         self.cx.builder.position_at_end(entry);
         match takes_part {

@@ -142,9 +142,9 @@ impl<'c> Arith for Cx<'c> {
 }
 
 impl<'c> Kernel<'_, 'c> {
-    /// `2^x` by the special function unit: relative error 2^-22, numbers below the normal range become 0.
+    /// `2^x` by the special function unit: relative error 2^-22, numbers below the normal range become 0 (`emit::flush_exponentials`).
     pub(crate) fn ex2_approx(&self, x: FloatValue<'c>) -> FloatValue<'c> {
-        self.cx.float_intrinsic("llvm.nvvm.ex2.approx.ftz", &[x])
+        self.cx.float_intrinsic("llvm.exp2", &[x])
     }
 
     /// `1 / x`, relative error about 2^-23; infinite for denormal numbers.

@@ -156,6 +156,7 @@ pub fn attention(name: &str, a: Attention) -> TileProgram {
         index: vec![batch, head, rows, cols],
         value: o,
         mask: Some(inside),
+        through: None,
     });
     let logs = b.map(row, MapOp::Log2, &[l]);
     let ln2 = b.set(scalar(Elem::F32), Op::Real(std::f64::consts::LN_2));
@@ -167,6 +168,7 @@ pub fn attention(name: &str, a: Attention) -> TileProgram {
         index: vec![batch, head, rows],
         value: lse,
         mask: Some(inside),
+        through: None,
     });
     b.finish()
 }

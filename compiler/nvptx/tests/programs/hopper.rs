@@ -263,6 +263,7 @@ fn store(b: &mut Build, n: &Names, t: &Tile, l: ValueId, o: ValueId) {
         index: vec![t.batch, t.head, at, cols],
         value: o,
         mask: Some(inside),
+        through: None,
     });
 }
 

@@ -56,6 +56,7 @@ pub fn copy(name: &str, dtype: DType, elem: Elem, width: u32, align: u32) -> Til
         index: vec![rows, col],
         value,
         mask: Some(mask),
+        through: None,
     });
     b.finish()
 }
@@ -103,6 +104,7 @@ pub fn functions(name: &str) -> TileProgram {
             index: vec![i, rows],
             value,
             mask: Some(mask),
+            through: None,
         });
     }
     let three = b.int(3);
@@ -119,6 +121,7 @@ pub fn functions(name: &str) -> TileProgram {
             index: vec![i, rows],
             value,
             mask: Some(mask),
+            through: None,
         });
     }
     b.finish()
@@ -204,6 +207,7 @@ pub fn product(name: &str, dtype: DType, elem: Elem, kind: DotKind, left_t: bool
         index: vec![r, c],
         value: acc[0],
         mask: Some(mask),
+        through: None,
     });
     b.finish()
 }

@@ -27,6 +27,8 @@ pub(super) struct Machine<'a> {
     vars: Vec<(Option<i64>, u64)>,
     /// States of the finished sweeps of the present kernel, and when they changed.
     states: Vec<State>,
+    /// Shared states of the present chunk, by sweep.
+    shared: Vec<Option<State>>,
     kernel: usize,
     states_changed: u64,
     clock: u64,
@@ -50,6 +52,7 @@ impl<'a> Machine<'a> {
             crossings,
             vars: vec![(None, 0); plan.cascade.vars.len()],
             states: Vec::new(),
+            shared: Vec::new(),
             kernel: 0,
             states_changed: 0,
             clock: 0,
@@ -124,7 +127,15 @@ impl<'a> Machine<'a> {
                     None => reduced(carry.op, *self.kinds.get(carry.streamed.index())?),
                 }
             }
-            LeafDef::Reference { .. } => Some(Kind::Real),
+            LeafDef::State { kernel, sweep, carry } => {
+                let sweep = self.plan.kernels.get(kernel)?.sweeps.get(sweep)?;
+                let carry = sweep.chunks.as_ref()?.state.carries.get(carry)?;
+                match carry.weight {
+                    Some(_) => Some(Kind::Real),
+                    None => reduced(carry.op, *self.kinds.get(carry.streamed.index())?),
+                }
+            }
+            LeafDef::Reference { .. } | LeafDef::StateReference { .. } => Some(Kind::Real),
             LeafDef::Crossing(at) => Some(self.plan.crossings.get(at)?.kind),
         }
     }
@@ -184,6 +195,12 @@ impl<'a> Machine<'a> {
         self.states.clear();
         self.clock += 1;
         self.states_changed = self.clock;
+    }
+
+    /// Begins a chunk of a kernel: the shared state of each sweep that has one.
+    pub(super) fn share(&mut self, kernel: usize, shared: Vec<Option<State>>) {
+        self.start(kernel);
+        self.shared = shared;
     }
 
     /// Adds the finished state of the next sweep.
@@ -322,6 +339,10 @@ impl<'a> Machine<'a> {
 
     fn leaf(&self, leaf: LeafId, index: Vec<i64>) -> Result<Scalar, EvalError> {
         let state = |kernel: usize, sweep: usize| self.states.get(sweep).filter(|_| kernel == self.kernel);
+        let shared = |kernel: usize, sweep: usize| {
+            let here = self.shared.get(sweep).filter(|_| kernel == self.kernel);
+            here.and_then(Option::as_ref)
+        };
         let found = match *self
             .plan
             .leaves
@@ -342,6 +363,18 @@ impl<'a> Machine<'a> {
                 sweep,
                 reference,
             } => state(kernel, sweep).and_then(|state| {
+                let table = state.references.get(reference)?;
+                Some(Scalar::Real(table.cells[table.place(&index)?]))
+            }),
+            LeafDef::State { kernel, sweep, carry } => shared(kernel, sweep).and_then(|state| {
+                let table = state.carries.get(carry)?;
+                Some(table.cells[table.place(&index)?].value)
+            }),
+            LeafDef::StateReference {
+                kernel,
+                sweep,
+                reference,
+            } => shared(kernel, sweep).and_then(|state| {
                 let table = state.references.get(reference)?;
                 Some(Scalar::Real(table.cells[table.place(&index)?]))
             }),

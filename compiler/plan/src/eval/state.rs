@@ -3,7 +3,7 @@
 use super::EvalError;
 use super::machine::Machine;
 use super::random::Random;
-use crate::ir::{Carry, Policy, Reference, Sweep};
+use crate::ir::{Carry, Chunks, Policy, Reference, Sweep};
 use einloom_cascade::expr::{Kind, MapOp, ReduceOp, VarId};
 use einloom_cascade::ops::{self, Scalar};
 
@@ -150,6 +150,32 @@ impl State {
             references: sweep.references.iter().map(reference).collect(),
             carries: sweep.carries.iter().map(carry).collect(),
         }
+    }
+
+    /// A row of a chunk over the points that the shared state holds.
+    pub(super) fn starting(machine: &mut Machine<'_>, sweep: &Sweep, chunks: &Chunks) -> Result<State, EvalError> {
+        let mut state = State::new(machine, sweep);
+        for (table, &start) in state.references.iter_mut().zip(&chunks.references) {
+            for place in 0..table.cells.len() {
+                let index = table.index(place);
+                machine.set(&table.dims, &index);
+                if machine.exists()? {
+                    table.cells[place] = machine.value(start)?.as_real();
+                }
+            }
+            machine.unset(&table.dims);
+        }
+        for (table, &start) in state.carries.iter_mut().zip(&chunks.carries) {
+            for place in 0..table.cells.len() {
+                let index = table.index(place);
+                machine.set(&table.dims, &index);
+                if machine.exists()? {
+                    table.cells[place].value = machine.value(start)?;
+                }
+            }
+            machine.unset(&table.dims);
+        }
+        Ok(state)
     }
 
     /// Absorbs the points of a tile. Returns how many (carry, element, point) were live, and how many there were.

@@ -10,7 +10,7 @@ use einloom_cascade::expr::{ExprId, MapOp};
 
 impl Separation<'_> {
     /// `exp(scale * a)`.
-    pub(super) fn exponential(&mut self, e: ExprId, a: ExprId, scale: f64) -> Terms {
+    pub(crate) fn exponential(&mut self, e: ExprId, a: ExprId, scale: f64) -> Terms {
         let form = Linear::of(self.state.arena(), a);
         let mut late = Linear::default();
         let mut early = Linear::default();

@@ -69,7 +69,7 @@ pub(crate) fn attention(shift: i64, policy: Policy) -> FusedPlan {
             policy,
         }],
         carries: vec![carry("O.n", &[f], vr), carry("l", &[], one)],
-        emits: vec![],
+        ..Sweep::default()
     };
     let store = |target, vars: &[_], value| Store {
         target: Target::Output(target),

@@ -38,6 +38,11 @@ pub(crate) fn inputs(cascade: &Cascade, seed: u64) -> Inputs {
 
 /// Largest relative error of a plan over seeds, tilings, merges and policies.
 pub(crate) fn worst(plan: &FusedPlan, cascade: &Cascade) -> f64 {
+    worst_by(plan, cascade, None)
+}
+
+/// [`worst`], by chunks or not where a sweep has them.
+pub(crate) fn worst_by(plan: &FusedPlan, cascade: &Cascade, chunks: Option<bool>) -> f64 {
     let mut worst: f64 = 0.0;
     for seed in 0..6 {
         let inputs = inputs(cascade, seed);
@@ -47,6 +52,7 @@ pub(crate) fn worst(plan: &FusedPlan, cascade: &Cascade) -> f64 {
                 tile: 1 + (seed as usize + turn) % 5,
                 parts: 1 + (seed as usize) % 3,
                 policy: Some(policy),
+                chunks,
                 seed,
             };
             let found = evaluate(plan, &inputs, &options).expect("the plan has a value");
@@ -101,6 +107,17 @@ pub(crate) fn summary(plan: &FusedPlan) -> String {
                 )
                 .expect("write");
             }
+            for c in sweep.chunks.iter().flat_map(|c| &c.state.carries) {
+                writeln!(
+                    out,
+                    "    shared {}[{}] = {} weight {:?}",
+                    c.name,
+                    names(&c.dims),
+                    c.meaning,
+                    c.weight
+                )
+                .expect("write");
+            }
             for e in &sweep.emits {
                 writeln!(out, "    emit {:?} over [{}]", e.target, names(&e.vars)).expect("write");
             }
@@ -115,9 +132,12 @@ pub(crate) fn summary(plan: &FusedPlan) -> String {
     out
 }
 
-/// `(sweeps written, sweeps, kernels, carries, references)`.
+/// `(sweeps written, sweeps, kernels, carries, references)`; carries and references of shared states count.
 pub(crate) fn numbers(plan: &FusedPlan) -> (u32, u32, usize, usize, usize) {
-    let sweeps = || plan.kernels.iter().flat_map(|k| &k.sweeps);
+    let sweeps = || {
+        let all = plan.kernels.iter().flat_map(|k| &k.sweeps);
+        all.flat_map(|s| std::iter::once(s).chain(s.chunks.as_ref().map(|c| &c.state)))
+    };
     (
         plan.sweeps_written,
         plan.sweeps,

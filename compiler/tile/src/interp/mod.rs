@@ -190,6 +190,7 @@ impl Block<'_> {
                 index,
                 value,
                 mask,
+                through: _,
             } => self.store(*tensor, index, *value, *mask)?,
             Stmt::StoreShared { buffer, stage, value } => self.store_shared(*buffer, *stage, *value)?,
             Stmt::CopyAsync {

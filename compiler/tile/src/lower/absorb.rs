@@ -293,7 +293,7 @@ impl Lowerer<'_> {
             return Ok(self.widen(value, Some(rows), None));
         }
         let tile = self.widen(value, Some(rows), Some(layout.cols.axis));
-        Ok(self.b.row_reduce(carry.op, tile, true))
+        Ok(self.b.row_reduce(carry.op, tile, !self.by_chunks))
     }
 
     /// `acc + sum over columns of weight * streamed` for an accumulator with columns.

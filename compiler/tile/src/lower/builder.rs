@@ -19,7 +19,45 @@ pub(crate) enum Const {
 #[derive(Default)]
 struct Scope {
     stmts: Vec<Stmt>,
-    memo: BTreeMap<String, ValueId>,
+    memo: Memo,
+}
+
+/// Operations that have a value, by their fingerprint.
+#[derive(Default)]
+struct Memo(BTreeMap<u64, Vec<(Op, Type, ValueId)>>);
+
+impl Memo {
+    fn find(&self, op: &Op, ty: Type) -> Option<ValueId> {
+        let same = |(o, t, _): &&(Op, Type, ValueId)| *t == ty && equal(o, op);
+        let alike = self.0.get(&fingerprint(op))?;
+        alike.iter().find(same).map(|(_, _, value)| *value)
+    }
+
+    fn insert(&mut self, op: Op, ty: Type, value: ValueId) {
+        self.0.entry(fingerprint(&op)).or_default().push((op, ty, value));
+    }
+}
+
+/// The same operation: reals by their bits, so that the two zeros differ.
+fn equal(a: &Op, b: &Op) -> bool {
+    match (a, b) {
+        (Op::Real(x), Op::Real(y)) => x.to_bits() == y.to_bits(),
+        _ => a == b,
+    }
+}
+
+/// Equal for equal operations, and mostly for them alone.
+fn fingerprint(op: &Op) -> u64 {
+    let words = match op {
+        Op::Real(x) => vec![x.to_bits()],
+        Op::Int(i) => vec![*i as u64],
+        Op::Param(i) | Op::Grid(i) => vec![*i as u64],
+        _ => arguments(op).iter().map(|v| u64::from(v.0)).collect(),
+    };
+    // The hash FNV-1a, by words.
+    words.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, word| {
+        (hash ^ word).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// The program under construction.
@@ -156,8 +194,7 @@ impl Builder {
         let arguments = arguments(&op);
         let mut depth = arguments.iter().map(|&a| self.depth_of(a)).max().unwrap_or(0);
         if let Some(rare) = self.rare.filter(|_| !arguments.is_empty()) {
-            let key = format!("{op:?}{ty:?}");
-            if let Some(&found) = self.scopes[depth].memo.get(&key) {
+            if let Some(found) = self.scopes[depth].memo.find(&op, ty) {
                 return found;
             }
             depth = depth.max(rare);
@@ -168,13 +205,12 @@ impl Builder {
     /// Emits an operation in the scope at `depth`, or finds it there.
     pub(crate) fn emit_at(&mut self, depth: usize, op: Op, ty: Type) -> ValueId {
         let depth = depth.min(self.depth());
-        let key = format!("{op:?}{ty:?}");
-        if let Some(&found) = self.scopes[depth].memo.get(&key) {
+        if let Some(found) = self.scopes[depth].memo.find(&op, ty) {
             return found;
         }
         let value = self.fresh_at(depth, ty);
-        self.scopes[depth].stmts.push(Stmt::Let(value, op));
-        self.scopes[depth].memo.insert(key, value);
+        self.scopes[depth].stmts.push(Stmt::Let(value, op.clone()));
+        self.scopes[depth].memo.insert(op, ty, value);
         value
     }
 
@@ -483,39 +519,5 @@ pub(crate) fn arguments(op: &Op) -> Vec<ValueId> {
         Op::Cast(v) | Op::RowReduce(_, v) | Op::QuadReduce(_, v) => vec![*v],
         Op::Load { index, mask, .. } => index.iter().copied().chain(*mask).collect(),
         Op::Dot { left, right, acc, .. } => operand(left).into_iter().chain(operand(right)).chain(*acc).collect(),
-    }
-}
-
-/// The operation with every argument replaced.
-pub(crate) fn with_arguments(op: &Op, to: &mut dyn FnMut(ValueId) -> ValueId) -> Op {
-    use crate::ir::Operand;
-    let operand = |o: &Operand, to: &mut dyn FnMut(ValueId) -> ValueId| match o {
-        Operand::Register(v) => Operand::Register(to(*v)),
-        Operand::Shared(buffer, stage) => Operand::Shared(*buffer, stage.map(to)),
-    };
-    match op {
-        Op::Real(_) | Op::Int(_) | Op::Param(_) | Op::Grid(_) | Op::Block | Op::Blocks | Op::Lane => op.clone(),
-        Op::Math(math, list) => Op::Math(*math, list.iter().map(|&v| to(v)).collect()),
-        Op::Cast(v) => Op::Cast(to(*v)),
-        Op::RowReduce(by, v) => Op::RowReduce(*by, to(*v)),
-        Op::QuadReduce(by, v) => Op::QuadReduce(*by, to(*v)),
-        Op::Load { tensor, index, mask } => Op::Load {
-            tensor: *tensor,
-            index: index.iter().map(|&v| to(v)).collect(),
-            mask: mask.map(to),
-        },
-        Op::Dot {
-            left,
-            right,
-            over,
-            acc,
-            kind,
-        } => Op::Dot {
-            left: operand(left, to),
-            right: operand(right, to),
-            over: *over,
-            acc: acc.map(to),
-            kind: *kind,
-        },
     }
 }

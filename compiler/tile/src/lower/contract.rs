@@ -174,7 +174,8 @@ impl Lowerer<'_> {
             let (over, rows, cols) = self.mentions(ctx, c, factor);
             let streamed = match factor {
                 Factor::Expr(id) | Factor::Inverse(id) => {
-                    self.free.of(&self.exprs, id).iter().any(|v| ctx.stream.contains_key(v))
+                    let streamed = self.free.of(&self.exprs, id).iter().any(|v| ctx.stream.contains_key(v));
+                    streamed || self.reads_shared(id)
                 }
                 Factor::Value(_) => false,
             };
@@ -287,7 +288,7 @@ impl Lowerer<'_> {
     }
 
     /// A column axis whose 8 lanes are copies of one point.
-    fn unit_group(&mut self) -> Result<Group> {
+    pub(crate) fn unit_group(&mut self) -> Result<Group> {
         let axis = self.local_axis("unit", 8)?;
         Ok(Group {
             axis,

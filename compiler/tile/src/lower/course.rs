@@ -105,7 +105,7 @@ impl Lowerer<'_> {
 
     /// The visits with the first step as a part of its own: overlapped loops begin with it. Where there are tiles with tests and tiles without,
     /// it stands twice, and one of the two runs.
-    pub(crate) fn first_apart(&mut self, visits: &mut Visits, split: bool) {
+    pub(crate) fn first_apart(&mut self, visits: &mut Visits) {
         let second = self.b.add_int(visits.lo, 1);
         let end = self.b.map(MapOp::Min, &[second, visits.hi]);
         let tested = visits.parts.iter().any(|p| p.tested);
@@ -120,7 +120,7 @@ impl Lowerer<'_> {
                 course: visits.course.clone(),
             });
         };
-        match full.filter(|_| tested && split) {
+        match full.filter(|_| tested) {
             None => first(visits.lo, end, tested),
             Some((from, to)) => {
                 let among = self.b.map(MapOp::Le, &[from, visits.lo]);
@@ -156,7 +156,7 @@ impl Tiles {
     }
 
     /// The visits of the only range.
-    fn visits(&self) -> Visits {
+    pub(crate) fn visits(&self) -> Visits {
         let label = |at: usize, tested: bool| match (self.full, tested) {
             (None, _) => "tested",
             (_, false) => "full",

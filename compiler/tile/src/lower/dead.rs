@@ -2,7 +2,30 @@
 
 use super::builder::arguments;
 use crate::ir::{Ix, LoopValue, Stmt, TileProgram, ValueId};
-use std::collections::BTreeSet;
+
+/// Values that something reads.
+#[derive(Default)]
+struct Live(Vec<bool>);
+
+impl Live {
+    fn contains(&self, value: &ValueId) -> bool {
+        self.0.get(value.index()).copied().unwrap_or(false)
+    }
+
+    /// Whether the value was not in the set.
+    fn insert(&mut self, value: ValueId) -> bool {
+        if value.index() >= self.0.len() {
+            self.0.resize(value.index() + 1, false);
+        }
+        !std::mem::replace(&mut self.0[value.index()], true)
+    }
+
+    fn extend(&mut self, values: impl IntoIterator<Item = ValueId>) {
+        for value in values {
+            self.insert(value);
+        }
+    }
+}
 
 /// Removes dead `Let`s; loop-carried values live if their result or another live value needs them.
 pub(crate) fn remove(program: &mut TileProgram) {
@@ -12,7 +35,7 @@ pub(crate) fn remove(program: &mut TileProgram) {
 /// As [`remove`], for a body that is no part of a larger one.
 pub(crate) fn remove_from(body: &mut Vec<Stmt>) {
     loop {
-        let mut live = BTreeSet::new();
+        let mut live = Live::default();
         mark(body, &mut live);
         let before = count(body);
         sweep(body, &live);
@@ -34,7 +57,7 @@ fn count(stmts: &[Stmt]) -> usize {
         .sum()
 }
 
-fn mark_ix(ix: &Ix, live: &mut BTreeSet<ValueId>) {
+fn mark_ix(ix: &Ix, live: &mut Live) {
     match ix {
         Ix::Value(v) => {
             live.insert(*v);
@@ -45,7 +68,7 @@ fn mark_ix(ix: &Ix, live: &mut BTreeSet<ValueId>) {
 }
 
 /// Marks from the last statement to the first, so that one pass sees every use before its definition.
-fn mark(stmts: &[Stmt], live: &mut BTreeSet<ValueId>) {
+fn mark(stmts: &[Stmt], live: &mut Live) {
     for stmt in stmts.iter().rev() {
         match stmt {
             Stmt::Let(v, op) => {
@@ -111,11 +134,11 @@ fn mark(stmts: &[Stmt], live: &mut BTreeSet<ValueId>) {
 }
 
 /// A loop that does nothing and gives nothing that is used.
-fn is_empty(carried: &[LoopValue], body: &[Stmt], live: &BTreeSet<ValueId>) -> bool {
+fn is_empty(carried: &[LoopValue], body: &[Stmt], live: &Live) -> bool {
     body.is_empty() && carried.iter().all(|c| !live.contains(&c.result))
 }
 
-fn mark_loop(carried: &[LoopValue], body: &[Stmt], live: &mut BTreeSet<ValueId>) {
+fn mark_loop(carried: &[LoopValue], body: &[Stmt], live: &mut Live) {
     loop {
         mark(body, live);
         let mut grown = false;
@@ -130,7 +153,7 @@ fn mark_loop(carried: &[LoopValue], body: &[Stmt], live: &mut BTreeSet<ValueId>)
     }
 }
 
-fn sweep(stmts: &mut Vec<Stmt>, live: &BTreeSet<ValueId>) {
+fn sweep(stmts: &mut Vec<Stmt>, live: &Live) {
     stmts.retain_mut(|stmt| match stmt {
         Stmt::Let(v, _) => live.contains(v),
         Stmt::For { carried, body, .. } => {

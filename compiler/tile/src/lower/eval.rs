@@ -161,8 +161,12 @@ impl Lowerer<'_> {
         if (whole.rows, whole.cols) == (by.rows, by.cols) {
             return self.b.map(MapOp::Div, &[a, b]);
         }
-        let one = self.b.real(1.0);
-        let inverse = self.b.map(MapOp::Div, &[one, b]);
+        let inverse = if self.near.result {
+            self.b.math(Math::ReciprocalFast, &[b], Elem::F32)
+        } else {
+            let one = self.b.real(1.0);
+            self.b.map(MapOp::Div, &[one, b])
+        };
         self.b.mul(a, inverse)
     }
 

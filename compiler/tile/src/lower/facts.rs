@@ -104,7 +104,12 @@ pub(crate) fn kind(plan: &FusedPlan, arena: &Arena, id: ExprId) -> Kind {
                 let carry = &plan.kernels[kernel].sweeps[sweep].carries[carry];
                 carry_kind(plan, arena, carry)
             }
-            LeafDef::Reference { .. } => Kind::Real,
+            LeafDef::State { kernel, sweep, carry } => {
+                let chunks = plan.kernels[kernel].sweeps[sweep].chunks.as_ref();
+                let carry = chunks.and_then(|c| c.state.carries.get(carry));
+                carry.map_or(Kind::Real, |c| carry_kind(plan, arena, c))
+            }
+            LeafDef::Reference { .. } | LeafDef::StateReference { .. } => Kind::Real,
             LeafDef::Crossing(c) => plan.crossings[c].kind,
         },
         Expr::Map(op, args) => match op {

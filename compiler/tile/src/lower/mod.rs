@@ -8,20 +8,23 @@
 
 mod absorb;
 mod alignment;
+mod balance;
 mod builder;
+mod chunks;
 mod context;
 mod contract;
 mod course;
 pub(crate) mod dead;
+mod default;
 mod error;
 mod eval;
 mod facts;
-mod flat;
 mod fold;
 mod guard;
 mod index;
 mod operand;
 mod overlap;
+mod passage;
 mod persist;
 mod pipeline;
 mod precision;
@@ -38,6 +41,7 @@ mod sweep;
 mod synchronise;
 
 pub(crate) use builder::arguments;
+pub use default::{default_schedule, lower_by_default};
 pub use error::LowerError;
 
 use crate::ir::{AxisId, GridDim, Op, ScalarParam, Tensor, TensorId, ValueId};
@@ -56,7 +60,7 @@ use std::collections::BTreeMap;
 /// A tensor of the kernel.
 pub(crate) type TensorKey = TensorSource;
 
-/// Lowers kernel `kernel` of `plan` to tiles.
+/// Lowers kernel `kernel` of `plan` to tiles: by chunks where the plan has them and their form fits, else directly.
 ///
 /// # Errors
 /// A construct without a tile form, or a schedule that does not fit the kernel or the machine.
@@ -67,43 +71,45 @@ pub fn lower(
     machine: &MachineModel,
     shape: &ShapeClass,
 ) -> std::result::Result<LoweredKernel, LowerError> {
-    let lowered = build(plan, kernel, schedule, shape)?;
+    if chunks::chosen(plan, kernel, shape).is_ok()
+        && let Ok(lowered) = lower_as(plan, kernel, schedule, machine, shape, true)
+    {
+        return Ok(lowered);
+    }
+    lower_as(plan, kernel, schedule, machine, shape, false)
+}
+
+fn lower_as(
+    plan: &FusedPlan,
+    kernel: usize,
+    schedule: &Schedule,
+    machine: &MachineModel,
+    shape: &ShapeClass,
+    by_chunks: bool,
+) -> std::result::Result<LoweredKernel, LowerError> {
+    let (mut lowered, boxes) = build(plan, kernel, schedule, shape, by_chunks)?;
+    passage::add(&mut lowered.program, &boxes, machine);
     crate::schedule::validate(&lowered.program, machine)?;
+    if by_chunks {
+        crate::schedule::validate_walk(&lowered.program, machine)?;
+    }
     Ok(lowered)
 }
 
-/// A schedule for kernel `kernel` of `plan`: the largest of a list of proven shapes that fits the machine.
-///
-/// # Errors
-/// What no schedule can help: a construct without a tile form, or the limit that even the smallest tile passes.
-pub fn default_schedule(
+/// How [`lower`] takes a kernel whose plan has chunks with a carried state: by them, or visiting every pair, and then why. `None`: the plan has none.
+pub fn chunks(
     plan: &FusedPlan,
     kernel: usize,
+    schedule: &Schedule,
     machine: &MachineModel,
     shape: &ShapeClass,
-) -> std::result::Result<Schedule, LowerError> {
-    lower_by_default(plan, kernel, machine, shape).map(|(schedule, _)| schedule)
-}
-
-/// [`default_schedule`] and what it lowers the kernel to, which was needed to find it.
-///
-/// # Errors
-/// As [`default_schedule`].
-pub fn lower_by_default(
-    plan: &FusedPlan,
-    kernel: usize,
-    machine: &MachineModel,
-    shape: &ShapeClass,
-) -> std::result::Result<(Schedule, LoweredKernel), LowerError> {
-    let mut first = None;
-    for schedule in crate::schedule::candidates(machine) {
-        match lower(plan, kernel, &schedule, machine, shape) {
-            Ok(lowered) => return Ok((schedule, lowered)),
-            Err(error @ (LowerError::Unsupported { .. } | LowerError::Bug(_))) => return Err(error),
-            Err(error) => first = Some(error),
-        }
-    }
-    Err(first.unwrap_or_else(|| LowerError::Bug("no schedule was tried".to_owned())))
+) -> Option<std::result::Result<(), String>> {
+    let has = plan.kernels.get(kernel)?.sweeps.iter().any(|s| s.chunks.is_some());
+    has.then(|| {
+        chunks::chosen(plan, kernel, shape)?;
+        let lowered = lower_as(plan, kernel, schedule, machine, shape, true);
+        lowered.map(|_| ()).map_err(|error| error.to_string())
+    })
 }
 
 /// Name of a kernel in generated code: letters, digits and `_` only, and unlike that of every other kernel of the plan.
@@ -139,11 +145,27 @@ pub fn lower_unchecked(
     schedule: &Schedule,
     shape: &ShapeClass,
 ) -> std::result::Result<LoweredKernel, LowerError> {
-    build(plan, kernel, schedule, shape)
+    if chunks::chosen(plan, kernel, shape).is_ok()
+        && let Ok((lowered, _)) = build(plan, kernel, schedule, shape, true)
+    {
+        return Ok(lowered);
+    }
+    build(plan, kernel, schedule, shape, false).map(|(lowered, _)| lowered)
 }
 
-fn build(plan: &FusedPlan, index: usize, schedule: &Schedule, shape: &ShapeClass) -> Result<LoweredKernel> {
+/// The kernel, and the boxes of tensors that it stores.
+fn build(
+    plan: &FusedPlan,
+    index: usize,
+    schedule: &Schedule,
+    shape: &ShapeClass,
+    by_chunks: bool,
+) -> Result<(LoweredKernel, Vec<passage::OutBox>)> {
     schedule.check()?;
+    if by_chunks && schedule.specialised.is_some() {
+        let text = "chunks with a carried state have no specialised form";
+        return Err(LowerError::Schedule(text.to_owned()));
+    }
     let kernel = plan
         .kernels
         .get(index)
@@ -171,13 +193,17 @@ fn build(plan: &FusedPlan, index: usize, schedule: &Schedule, shape: &ShapeClass
         rows: None,
         tile_first: None,
         longest_last: false,
+        boxes: Vec::new(),
+        by_chunks,
+        shared: chunks::Shared::default(),
     };
     lowerer.kernel()?;
     let Lowerer {
         mut b,
         tensors,
         scalars,
-        mut rings,
+        rings,
+        boxes,
         ..
     } = lowerer;
     if let Some(specialised) = schedule.specialised {
@@ -185,10 +211,6 @@ fn build(plan: &FusedPlan, index: usize, schedule: &Schedule, shape: &ShapeClass
             let lives: Vec<rings::Ring> = rings.rings.values().copied().collect();
             let body = std::mem::take(&mut b.program.body);
             b.program.body = persist::persist(&mut b, body, &lives);
-            if specialised.flat {
-                let body = std::mem::take(&mut b.program.body);
-                b.program.body = flat::flatten(&mut b, body, &mut rings, specialised.turns);
-            }
         }
         synchronise::synchronise(&mut b.program, &rings.counts);
     }
@@ -199,11 +221,12 @@ fn build(plan: &FusedPlan, index: usize, schedule: &Schedule, shape: &ShapeClass
     dead::remove(&mut program);
     alignment::relax(&mut program);
     check_specialised(&program)?;
-    Ok(LoweredKernel {
+    let lowered = LoweredKernel {
         program,
         tensors,
         scalars,
-    })
+    };
+    Ok((lowered, boxes))
 }
 
 /// What specialised programs cannot do: more than one fragment of rows in a warp, dots that are not on the matrix unit, results wider than an
@@ -263,6 +286,11 @@ pub(crate) struct Lowerer<'a> {
     pub(crate) tile_first: Option<ValueId>,
     /// The stream grows with the row tile: the last tiles should start first.
     pub(crate) longest_last: bool,
+    /// Stored tiles that are boxes of their tensors.
+    pub(crate) boxes: Vec<passage::OutBox>,
+    /// Row tiles are walked one after the other, with a carried state.
+    pub(crate) by_chunks: bool,
+    pub(crate) shared: chunks::Shared,
 }
 
 impl Lowerer<'_> {
@@ -284,6 +312,10 @@ impl Lowerer<'_> {
             self.final_store(&ctx, &store)?;
         }
         self.b.program.body = self.b.close();
+        if self.by_chunks {
+            self.walk_row_tiles();
+            return Ok(());
+        }
         if self.longest_last
             && let Some(tiles) = self.b.program.grid.last_mut()
         {
@@ -452,11 +484,16 @@ impl Lowerer<'_> {
         }
     }
 
-    /// The alignment that the shape class promises of a tensor; what the program demands of it may be less ([`alignment`]).
+    /// The alignment that the shape class promises of a tensor, that of an element at least; what the program demands of it may be less
+    /// ([`alignment`]).
     pub(crate) fn align_of(&self, key: TensorKey) -> u32 {
+        let promised = |list: &[u32], i: usize| {
+            let element = crate::schedule::dtype_bytes(self.dtype_of(key));
+            list.get(i).copied().unwrap_or(1).max(element)
+        };
         match key {
-            TensorSource::Input(i) => self.shape.input_align.get(i).copied().unwrap_or(1),
-            TensorSource::Output(i) => self.shape.output_align.get(i).copied().unwrap_or(1),
+            TensorSource::Input(i) => promised(&self.shape.input_align, i),
+            TensorSource::Output(i) => promised(&self.shape.output_align, i),
             // Dense rows of 4-byte elements: the base is aligned, the strides are only multiples of an element.
             TensorSource::Crossing(c) => {
                 let last = self.plan.crossings[c].dims.last();

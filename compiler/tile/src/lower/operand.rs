@@ -12,7 +12,7 @@ use einloom_plan::ir::LeafDef;
 use std::collections::BTreeMap;
 
 /// A copy that the pipeline issues for every streamed tile.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct StreamCopy {
     pub(crate) buffer: BufferId,
     pub(crate) tensor: TensorId,
@@ -39,11 +39,14 @@ impl StreamCopy {
     }
 }
 
+/// A copy (of buffer 0) and the tile that it makes: row and column axis, element type, whether it is streamed.
+type CopyKey = (StreamCopy, AxisId, AxisId, Elem, bool);
+
 /// What is in shared memory.
 #[derive(Default)]
 pub(crate) struct Operands {
-    /// Copied tiles by their copy, written out.
-    copied: BTreeMap<String, BufferId>,
+    /// Copied tiles.
+    copied: Vec<(CopyKey, BufferId)>,
     /// Copies of the sweep at hand.
     pub(crate) stream: Vec<StreamCopy>,
     /// Stage of the current iteration.
@@ -52,8 +55,8 @@ pub(crate) struct Operands {
     pool: BTreeMap<(AxisId, AxisId, Elem), Vec<BufferId>>,
     cursor: BTreeMap<(AxisId, AxisId, Elem), usize>,
     /// Computed tiles of the body at hand, and of the outermost scope.
-    stored: BTreeMap<String, BufferId>,
-    resident: BTreeMap<String, BufferId>,
+    stored: BTreeMap<(ValueId, Elem), BufferId>,
+    resident: BTreeMap<(ValueId, Elem), BufferId>,
     /// The body at hand touches computed tiles, so that its iterations need a barrier between them.
     pub(crate) body_stores: bool,
     /// Stores of the body at hand that no barrier follows yet.
@@ -124,7 +127,7 @@ impl Lowerer<'_> {
         let Some((&last, others)) = index.split_last() else {
             return Ok(None);
         };
-        if b.base != Base::Zero || self.align_of(key) < 4 {
+        if b.base != Base::Zero {
             return Ok(None);
         }
         for &other in others {
@@ -210,16 +213,16 @@ impl Lowerer<'_> {
     fn register_copy(&mut self, mut copy: StreamCopy, a: &Group, b: &Group, elem: Elem) -> Result<Operand> {
         let streamed =
             a.streamed() || copy.index.iter().any(is_streamed) || copy.valid.as_ref().is_some_and(is_streamed);
-        let key = format!("{:?}{:?}{:?}", (a.axis, b.axis, streamed), copy, elem);
+        let key = (copy.clone(), a.axis, b.axis, elem, streamed);
         let resident = 1 + u32::from(self.schedule.specialised.is_some_and(|s| s.ahead));
         let stages = if streamed { self.schedule.stages } else { resident };
-        let known = self.operands.copied.get(&key).copied();
+        let known = self.operands.copied.iter().find(|(k, _)| *k == key).map(|(_, b)| *b);
         let buffer = match known {
             Some(buffer) => buffer,
             None => {
                 let name = self.b.program.tensors[copy.tensor.index()].name.clone();
                 let buffer = self.b.buffer(&name, a.axis, b.axis, elem, stages);
-                self.operands.copied.insert(key, buffer);
+                self.operands.copied.push((key, buffer));
                 buffer
             }
         };
@@ -254,7 +257,7 @@ impl Lowerer<'_> {
         let (Some(rows), Some(cols)) = (ty.rows, ty.cols) else {
             return Err(LowerError::Bug("a stored operand is no tile".to_owned()));
         };
-        let key = format!("{value:?}{elem:?}");
+        let key = (value, elem);
         let resident = self.b.depth_of(value) == 0;
         let known = self
             .operands

@@ -2,23 +2,28 @@
 //!
 //! The body becomes that of a loop over `block, block + blocks, ..`. Where the last grid dimension orders tiles by length (`reversed`), blocks take pairs
 //! of tiles, one after the other: the tiles of a row in the order longest, shortest, second longest, second shortest, ... All pairs are about
-//! equally long, so that all blocks end together. Rings live on from one grid point to the next.
+//! equally long, so that blocks end together but for the last round, which [`super::balance`] deals otherwise. Rings live on from one grid point to the next.
 
+use super::balance::{Last, Pairs};
 use super::builder::{Builder, scalar};
 use super::rings::Ring;
 use super::scalars::Scalars;
 use crate::ir::{Elem, LoopValue, Math, Op, Stmt, ValueId};
 use einloom_cascade::expr::MapOp;
 
-/// Label of the loop over grid points.
-pub(super) const GRID: &str = "grid";
-
 /// Wraps the finished body of the outermost scope.
 pub(crate) fn persist(b: &mut Builder, body: Vec<Stmt>, rings: &[Ring]) -> Vec<Stmt> {
     let mut outer = Scalars::default();
     let extents = outer.extents(b);
     let paired = b.program.grid.last().is_some_and(|g| g.reversed);
-    let (rounds, blocks, block) = rounds(&mut outer, b, &extents, paired);
+    let pairs = rounds(&mut outer, b, &extents, paired);
+    let (block, blocks) = (pairs.block, pairs.blocks);
+    let mut rounds = pairs.rounds;
+    let last = extents.last().filter(|_| paired).map(|&length| {
+        let last = Last::new(&mut outer, b, pairs, length);
+        rounds = last.rounds;
+        last
+    });
     let zero = outer.int(b, 0);
     let round = b.fresh_at(0, scalar(Elem::I32));
     let mut inner = Scalars::default();
@@ -26,6 +31,9 @@ pub(crate) fn persist(b: &mut Builder, body: Vec<Stmt>, rings: &[Ring]) -> Vec<S
     let mut coordinates: Vec<ValueId> = walk.iter().map(|c| c.param).collect();
     if let (Some(at), Some(&extent)) = (coordinates.last_mut().filter(|_| paired), extents.last()) {
         *at = alternate(&mut inner, b, *at, extent);
+    }
+    if let Some(last) = last {
+        last.deal(&mut inner, b, round, &mut coordinates, &extents);
     }
     let body = body.into_iter().filter_map(|stmt| match stmt {
         Stmt::Let(id, _) if rings.iter().any(|r| r.start == id) => None,
@@ -51,13 +59,13 @@ pub(crate) fn persist(b: &mut Builder, body: Vec<Stmt>, rings: &[Ring]) -> Vec<S
         hi: rounds,
         carried,
         body: point,
-        label: GRID.to_owned(),
+        label: "grid".to_owned(),
     });
     stmts
 }
 
-/// Grid points of this block, the number of blocks, this block. With pairs, blocks take two neighbours at a time; the very last may be alone.
-fn rounds(s: &mut Scalars, b: &mut Builder, extents: &[ValueId], paired: bool) -> (ValueId, ValueId, ValueId) {
+/// Grid points of this block, its number and that of all. With pairs, blocks take two neighbours at a time; the very last may be alone.
+fn rounds(s: &mut Scalars, b: &mut Builder, extents: &[ValueId], paired: bool) -> Pairs {
     let one = s.int(b, 1);
     let points = extents.iter().copied().reduce(|x, y| s.map(b, MapOp::Mul, x, y));
     let points = points.unwrap_or(one);
@@ -70,11 +78,16 @@ fn rounds(s: &mut Scalars, b: &mut Builder, extents: &[ValueId], paired: bool) -
         units = s.map(b, MapOp::IDiv, above, two);
     }
     let left = s.map(b, MapOp::Sub, units, block);
-    let above = s.map(b, MapOp::Add, left, blocks);
-    let above = s.map(b, MapOp::Sub, above, one);
-    let turns = s.map(b, MapOp::IDiv, above, blocks);
+    let turns = s.ceil_div(b, left, blocks, one);
+    let all = |rounds| Pairs {
+        points,
+        units,
+        rounds,
+        block,
+        blocks,
+    };
     if !paired {
-        return (turns, blocks, block);
+        return all(turns);
     }
     // Two in every turn but the last, which has what is left of the grid.
     let before = s.map(b, MapOp::Sub, turns, one);
@@ -84,7 +97,7 @@ fn rounds(s: &mut Scalars, b: &mut Builder, extents: &[ValueId], paired: bool) -
     let left = s.map(b, MapOp::Sub, points, last);
     let left = s.map(b, MapOp::Min, left, two);
     let before = s.map(b, MapOp::Mul, before, two);
-    (s.map(b, MapOp::Add, before, left), blocks, block)
+    all(s.map(b, MapOp::Add, before, left))
 }
 
 /// Coordinates that go from grid point to grid point, by additions with carries: a division takes longer than a round can hide.
@@ -154,7 +167,7 @@ fn alternate(s: &mut Scalars, b: &mut Builder, at: ValueId, extent: ValueId) -> 
 }
 
 /// Coordinates of a linear index, first dimension outermost.
-fn unpack(s: &mut Scalars, b: &mut Builder, linear: ValueId, extents: &[ValueId]) -> Vec<ValueId> {
+pub(super) fn unpack(s: &mut Scalars, b: &mut Builder, linear: ValueId, extents: &[ValueId]) -> Vec<ValueId> {
     let mut rest = linear;
     let mut coordinates = vec![linear; extents.len()];
     for at in (0..extents.len()).rev() {

@@ -20,7 +20,7 @@ use einloom_plan::ir::{Carry, LeafDef, Store, Target};
 use std::collections::BTreeSet;
 
 impl Lowerer<'_> {
-    fn half_target(&self, target: Target) -> bool {
+    pub(crate) fn half_target(&self, target: Target) -> bool {
         match target {
             Target::Output(o) => is_half(self.plan.cascade.outputs[o].dtype),
             Target::Crossing(_) => false,
@@ -39,6 +39,14 @@ impl Lowerer<'_> {
 
     /// Whether a carry reaches 16-bit outputs only.
     pub(crate) fn rounds_carry(&self, sweep: usize, carry: usize) -> bool {
+        if self.shared.inside {
+            // a shared state reaches what the sweep's carries reach
+            return (0..self.kernel.sweeps[sweep].carries.len()).all(|at| self.rounds_outside(sweep, at));
+        }
+        self.rounds_outside(sweep, carry)
+    }
+
+    fn rounds_outside(&self, sweep: usize, carry: usize) -> bool {
         let reads = |id: ExprId| self.reads_carry(id, sweep, carry);
         let store = |s: &Store| !self.half_target(s.target) && (reads(s.value) || s.conds.iter().any(|&c| reads(c)));
         if self.kernel.stores.iter().any(store) {
@@ -72,7 +80,7 @@ impl Lowerer<'_> {
         })
     }
 
-    fn leaves_of(&self, id: ExprId) -> Vec<LeafDef> {
+    pub(crate) fn leaves_of(&self, id: ExprId) -> Vec<LeafDef> {
         let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
         accesses(&self.exprs, id, &mut seen, &mut found);
         found
@@ -87,6 +95,9 @@ impl Lowerer<'_> {
     /// The carries whose weights are rounded alike for a dot and for a sum: `number` and one of the others. Where the dot is the quotient's numerator
     /// in every store, and both have the same weights without a reference, at the same points.
     pub(crate) fn rounded_alike(&self, sweep: usize, number: usize) -> Option<Elem> {
+        if self.shared.inside {
+            return None;
+        }
         let carries = &self.kernel.sweeps[sweep].carries;
         (0..carries.len()).find_map(|other| {
             let dot = if carries[number].dims.is_empty() { other } else { number };
@@ -132,7 +143,7 @@ impl Lowerer<'_> {
     pub(crate) fn reads_state(&self, id: ExprId) -> bool {
         self.leaves_of(id)
             .iter()
-            .any(|leaf| !matches!(leaf, LeafDef::Crossing(_)))
+            .any(|leaf| !matches!(leaf, LeafDef::Crossing(_) | LeafDef::State { .. }))
     }
 }
 
@@ -147,6 +158,8 @@ pub(crate) struct Near {
     pub(crate) coarse: bool,
     /// What is evaluated is an exponent of such a weight.
     pub(crate) exponent: bool,
+    /// What is evaluated is stored in 16 bits: 2^-23 of a divisor is far below its rounding.
+    pub(crate) result: bool,
     /// The value at hand is near enough for an exponent, and for nothing else.
     pub(crate) only_here: bool,
 }

@@ -123,7 +123,11 @@ impl Lowerer<'_> {
     }
 
     fn reduce_by_dot(&mut self, ctx: &mut Ctx, r: &Reduce, total: i64) -> Result<Option<ValueId>> {
-        let (Some(rows), Some(cols)) = (ctx.rows.clone(), ctx.cols.clone()) else {
+        let cols = match ctx.cols.clone() {
+            None if self.reads_shared(r.body) => Some(self.unit_group()?),
+            cols => cols,
+        };
+        let (Some(rows), Some(cols)) = (ctx.rows.clone(), cols) else {
             return Ok(None);
         };
         if total < 8 || total > 512 || !r.conds.is_empty() {

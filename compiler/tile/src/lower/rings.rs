@@ -15,10 +15,7 @@ use super::sweep::for_loop;
 use super::synchronise::{Counts, Tile};
 use crate::ir::{BufferId, Elem, FillSource, Ix, Math, Op, Stmt, TensorId, TensorMap, ValueId};
 use einloom_cascade::expr::MapOp;
-use std::collections::{BTreeMap, BTreeSet};
-
-/// Label of the loop that issues the deferred dots of a sweep's last tile.
-pub(crate) const LAST_DOTS: &str = "last dots";
+use std::collections::BTreeMap;
 
 /// The life of a ring.
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +36,6 @@ pub(crate) struct Rings {
     pub(crate) filled_once: BTreeMap<BufferId, ValueId>,
     /// The tile of every stage value.
     pub(crate) counts: Counts,
-    /// Left operands of deferred dots in the first parts of overlapped loops.
-    pub(crate) lefts: BTreeSet<ValueId>,
 }
 
 /// How the lanes of a copy move through the tensor, if one box does it: coefficient of `Lane`.
@@ -181,12 +176,7 @@ impl Lowerer<'_> {
             depth,
             Stmt::Let(stage, Op::Math(Math::Map(MapOp::IMod), vec![count, stages])),
         );
-        let tile = Tile {
-            buffer,
-            count,
-            owned: None,
-        };
-        self.rings.counts.insert(stage, tile);
+        self.rings.counts.insert(stage, Tile { buffer, count });
     }
 
     /// Puts the parts of a loop over steps `lo..hi` behind one another (as [`Lowerer::assemble`] does for uniform programs).
@@ -210,11 +200,7 @@ impl Lowerer<'_> {
         };
         let mut previous: Option<Previous> = None;
         for mut draft in drafts {
-            let previous_is_none = previous.is_none();
             let pending = self.defer(&mut draft, &deferred, previous.take())?;
-            if previous_is_none {
-                self.rings.lefts.extend(&pending.lefts);
-            }
             previous = Some(pending.after.clone());
             self.loop_of(draft, &copies, lo, Some(pending))?;
         }
@@ -320,7 +306,7 @@ impl Lowerer<'_> {
             hi: end,
             carried,
             body,
-            label: LAST_DOTS.to_owned(),
+            label: "last dots".to_owned(),
         });
         Ok(())
     }

@@ -31,6 +31,13 @@ impl Scalars {
         self.emit_as(b, Op::Math(Math::Map(op), vec![x, y]), Elem::Bool)
     }
 
+    /// `x / y`, rounded up; `one` is 1.
+    pub(super) fn ceil_div(&mut self, b: &mut Builder, x: ValueId, y: ValueId, one: ValueId) -> ValueId {
+        let above = self.map(b, MapOp::Add, x, y);
+        let above = self.map(b, MapOp::Sub, above, one);
+        self.map(b, MapOp::IDiv, above, y)
+    }
+
     /// Extents of the grid.
     pub(super) fn extents(&mut self, b: &mut Builder) -> Vec<ValueId> {
         let grid: Vec<Extent> = b.program.grid.iter().map(|g| g.extent.clone()).collect();

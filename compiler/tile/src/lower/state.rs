@@ -191,6 +191,9 @@ impl Lowerer<'_> {
                     })?;
                 self.read_state(ctx, &state, index)
             }
+            LeafDef::State { kernel, .. } | LeafDef::StateReference { kernel, .. } if kernel == self.index => {
+                self.shared_leaf(ctx, def, index)
+            }
             other => Err(LowerError::Bug(format!("{other:?} belongs to another kernel"))),
         }
     }
@@ -210,12 +213,16 @@ impl Lowerer<'_> {
         ))
     }
 
-    fn read_state(&mut self, ctx: &mut Ctx, state: &State, index: &[ExprId]) -> Result<ValueId> {
+    pub(crate) fn read_state(&mut self, ctx: &mut Ctx, state: &State, index: &[ExprId]) -> Result<ValueId> {
         let mut choices: Vec<(i64, ValueId)> = Vec::new();
         let mut column = None;
+        let own = self.row()?.axis;
+        let shared = state.values.first().is_some_and(|&v| self.b.ty(v).rows != Some(own));
         for (place, &id) in state.places.iter().zip(index) {
             let at = self.eval(ctx, id)?;
             match place {
+                // of a shared state: its reader has checked it
+                Place::Row if shared => {}
                 Place::Row => self.check_row_index(at)?,
                 Place::Column(axis) => column = Some((*axis, at)),
                 Place::Unrolled(extent) => choices.push((*extent, at)),

@@ -4,11 +4,12 @@ use super::builder::Const;
 use super::context::{Ctx, Group};
 use super::error::{LowerError, Result};
 use super::facts::{const_extent, const_int};
+use super::passage::OutBox;
 use super::roles::{Rows, accesses};
 use super::state::Place;
 use super::{Lowerer, TensorKey};
 use crate::ir::{Elem, Stmt, ValueId};
-use einloom_cascade::expr::{Expr, VarId};
+use einloom_cascade::expr::{Expr, ExprId, VarId};
 use einloom_plan::ir::{LeafDef, Store, Target};
 use std::collections::BTreeSet;
 
@@ -82,9 +83,37 @@ impl Lowerer<'_> {
                 let inside = self.inside(column, false);
                 mask = self.b.and(mask, inside);
             }
-            self.write(&mut point, store, mask)?;
+            let place = column.as_ref().filter(|_| on_rows).map(|c| (&rows, c));
+            self.write(&mut point, store, mask, place)?;
         }
         Ok(())
+    }
+
+    /// The dimension that rows run along, if the tile is a box of the tensor. Then nothing but the tensor's end keeps elements of it from being written: rows
+    /// and columns are coordinates of whole dimensions, and the other coordinates are checked against their dimensions only.
+    fn out_rows(
+        &self,
+        store: &Store,
+        extents: &[ExprId],
+        index: &[ValueId],
+        rows: &Group,
+        cols: &Group,
+    ) -> Option<usize> {
+        let only = |group: &Group| match group.vars[..] {
+            [one] => Some(one),
+            _ => None,
+        };
+        let is = |at: usize, (var, extent): (VarId, ExprId)| {
+            matches!(self.exprs.get(store.places[at]), Expr::Var(v) if *v == var) && extents[at] == extent
+        };
+        let (row, col) = (only(rows)?, only(cols)?);
+        let last = store.places.len().checked_sub(1)?;
+        let dim = (0..last).find(|&at| is(at, row))?;
+        let fixed = |at: usize| {
+            let ty = self.b.ty(index[at]);
+            ty.rows.is_none() && ty.cols.is_none()
+        };
+        (is(last, col) && (0..last).all(|at| at == dim || fixed(at))).then_some(dim)
     }
 
     /// Whether the store reads an accumulator whose row dimension is indexed by `var`, or reads none.
@@ -169,10 +198,17 @@ impl Lowerer<'_> {
         let mut mask = self.inside(&rows, true);
         let inside = self.inside(&cols, false);
         mask = self.b.and(mask, inside);
-        self.write(ctx, store, mask)
+        self.write(ctx, store, mask, None)
     }
 
-    fn write(&mut self, ctx: &mut Ctx, store: &Store, mask: Option<ValueId>) -> Result<()> {
+    /// `place`: the rows and columns of the tile, where `mask` says no more than that they are inside.
+    fn write(
+        &mut self,
+        ctx: &mut Ctx,
+        store: &Store,
+        mask: Option<ValueId>,
+        place: Option<(&Group, &Group)>,
+    ) -> Result<()> {
         let (key, extents): (_, Vec<_>) = match store.target {
             Target::Output(o) => {
                 let extents = self.plan.cascade.outputs[o].dims.iter().map(|d| d.extent).collect();
@@ -181,7 +217,10 @@ impl Lowerer<'_> {
             Target::Crossing(c) => (TensorKey::Crossing(c), self.crossing_extents(c)),
         };
         let live = self.conjunction(ctx, &store.conds)?;
-        let value = self.eval(ctx, store.value)?;
+        self.near.result = self.half_target(store.target);
+        let value = self.eval(ctx, store.value);
+        self.near.result = false;
+        let value = value?;
         let zero = match self.b.ty(value).elem {
             Elem::Bool => Const::Bool(false),
             Elem::F32 | Elem::F16 | Elem::BF16 => Const::Real(0.0),
@@ -204,16 +243,22 @@ impl Lowerer<'_> {
         }
         self.check_places(&index, &extents)?;
         let tensor = self.tensor(key);
+        if let Some((rows, cols)) = place
+            && let Some(row_dim) = self.out_rows(store, &extents, &index, rows, cols)
+        {
+            self.boxes.push(OutBox { tensor, value, row_dim });
+        }
         self.b.push(Stmt::Store {
             tensor,
             index,
             value,
             mask,
+            through: None,
         });
         Ok(())
     }
 
-    fn check_places(&self, index: &[ValueId], extents: &[einloom_cascade::expr::ExprId]) -> Result<()> {
+    fn check_places(&self, index: &[ValueId], extents: &[ExprId]) -> Result<()> {
         for (&i, &extent) in index.iter().zip(extents) {
             if let (Some(i), Some(n)) = (self.b.known_int(i), const_int(&self.exprs, extent))
                 && !(0..n).contains(&i)

@@ -85,9 +85,11 @@ impl Lowerer<'_> {
         let mut drafts = Vec::new();
         let mut visits = self.visits(&tiles, sweep.carries.iter().any(|c| c.ordered));
         if self.overlaps() {
-            // The flat pipeline knows one first tile.
-            let flat = self.schedule.specialised.is_some_and(|s| s.flat);
-            self.first_apart(&mut visits, !flat);
+            self.first_apart(&mut visits);
+        }
+        if self.by_chunks {
+            (slots, visits) = self.start_from_state(ctx, index, &sweep, &plan, (&slots, &tiles))?;
+            self.operands.stream.clear();
         }
         let initial = slots.clone();
         for part in std::mem::take(&mut visits.parts) {
@@ -229,7 +231,7 @@ impl Lowerer<'_> {
     ) -> Result<CarryPlan> {
         let places = self.places(sweep, carry)?;
         let arg = matches!(carry.op, ReduceOp::ArgMax | ReduceOp::ArgMin);
-        let partial = layout.reduces(&carry.inner) && !arg;
+        let partial = layout.reduces(&carry.inner) && !arg && !self.by_chunks;
         let ty = self.state_type(carry, &places, partial)?;
         let start_slots = slots.len();
         for _ in 0..points(&places) {
@@ -270,6 +272,34 @@ impl Lowerer<'_> {
         (slots, initial): (&[ValueId], &[ValueId]),
         part: Part,
     ) -> Result<Draft> {
+        let (tested, label) = (part.tested, part.label);
+        let carries = plan.carries.clone();
+        self.draft(ctx, index, &plan.layout, slots, part, |lowerer, ctx, layout, params| {
+            let plan = SweepPlan {
+                layout: layout.clone(),
+                carries,
+            };
+            // The first tile meets the initial state itself, which is known, and has nothing to rescale.
+            if label == FIRST {
+                lowerer.body(ctx, index, sweep, &plan, initial, tested, false)
+            } else if lowerer.keeps_reference(sweep) {
+                lowerer.guarded_body(ctx, index, sweep, &plan, params, tested)
+            } else {
+                lowerer.body(ctx, index, sweep, &plan, params, tested, true)
+            }
+        })
+    }
+
+    /// One part of the loop, whose body `write` makes of the values that it begins with.
+    pub(crate) fn draft(
+        &mut self,
+        ctx: &Ctx,
+        index: usize,
+        layout: &Layout,
+        slots: &[ValueId],
+        part: Part,
+        write: impl FnOnce(&mut Self, &mut Ctx, &Layout, &[ValueId]) -> Result<Vec<ValueId>>,
+    ) -> Result<Draft> {
         let Part {
             lo,
             hi,
@@ -289,19 +319,9 @@ impl Lowerer<'_> {
         });
         let params: Vec<ValueId> = slots.iter().map(|&s| self.b.fresh(self.b.ty(s))).collect();
         let mut ctx = ctx.clone();
-        let plan = SweepPlan {
-            layout: self.layout_at(&mut ctx, &plan.layout, tile, tested),
-            carries: plan.carries.clone(),
-        };
+        let layout = self.layout_at(&mut ctx, layout, tile, tested);
         self.near = self.near(index);
-        // The first tile meets the initial state itself, which is known, and has nothing to rescale.
-        let next = if label == FIRST {
-            self.body(&mut ctx, index, sweep, &plan, initial, tested, false)?
-        } else if self.keeps_reference(sweep) {
-            self.guarded_body(&mut ctx, index, sweep, &plan, &params, tested)?
-        } else {
-            self.body(&mut ctx, index, sweep, &plan, &params, tested, true)?
-        };
+        let next = write(self, &mut ctx, &layout, &params)?;
         self.near = Near::default();
         let barriers = self.operands.body_stores;
         let body = self.b.close();

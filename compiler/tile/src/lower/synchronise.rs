@@ -13,8 +13,6 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Tile {
     pub(crate) buffer: BufferId,
     pub(crate) count: ValueId,
-    /// The reader releases the tile only if this holds; otherwise the stage is another reader's.
-    pub(crate) owned: Option<ValueId>,
 }
 
 /// The tile of every stage value.
@@ -135,15 +133,8 @@ impl Walk {
             if read.contains(&stage) {
                 self.done.insert(stage);
             } else {
-                let Tile { buffer, count, owned } = counts[&stage];
-                let release = Stmt::Release { buffer, count };
-                self.out.push(match owned {
-                    None => release,
-                    Some(cond) => Stmt::If {
-                        cond,
-                        body: vec![release],
-                    },
-                });
+                let Tile { buffer, count } = counts[&stage];
+                self.out.push(Stmt::Release { buffer, count });
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The machine model: how long a tile program takes on a device, and what bounds it.
 //!
-//! The program is walked with its real extents ([`walk`]), which gives each block's demand on every resource of a multiprocessor ([`demand`]). Blocks
+//! The program is walked with its real extents, and with the int tensors that its loop bounds depend on ([`walk`]), which gives each block's demand on every resource of a multiprocessor ([`demand`]). Blocks
 //! are then dealt out to multiprocessors in launch order ([`waves`]), which gives waves, tails and uneven domains. What all blocks share (L2,
 //! DRAM) bounds the whole. The rates of devices are a table ([`device`]).
 //!
@@ -9,6 +9,7 @@
 
 pub mod demand;
 pub mod device;
+mod rise;
 mod timeline;
 mod walk;
 mod waves;
@@ -18,12 +19,35 @@ pub use device::Device;
 
 use crate::ir::TileProgram;
 use crate::schedule::shared_bytes;
+use std::sync::Arc;
+
+/// The elements of an int tensor, row-major.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    pub extents: Vec<i64>,
+    pub values: Vec<i64>,
+}
+
+impl Table {
+    /// An element; `None` outside.
+    pub fn get(&self, index: &[i64]) -> Option<i64> {
+        let inside = |(i, n): (&i64, &i64)| (0..*n).contains(i);
+        if index.len() != self.extents.len() || !index.iter().zip(&self.extents).all(inside) {
+            return None;
+        }
+        let place = index.iter().zip(&self.extents).fold(0, |place, (i, n)| place * n + i);
+        self.values.get(usize::try_from(place).ok()?).copied()
+    }
+}
 
 /// How a program is launched.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch {
     /// Values of `TileProgram::scalars`; reals are rounded down, they steer nothing.
     pub scalars: Vec<i64>,
+    /// Elements of `TileProgram::tensors`, where they are known ints: what loops visit may depend on them. Where they are not known, something likely is
+    /// taken for the bounds of such loops. May be shorter than the list of tensors.
+    pub tables: Vec<Option<Arc<Table>>>,
     /// Bytes of all tensors that the kernel reads and writes, each once.
     pub bytes: f64,
 }
@@ -79,7 +103,7 @@ pub struct Prediction {
     pub shared: u64,
     /// Registers of a thread by the liveness estimate, without addresses.
     pub registers: u64,
-    /// Whether all loop bounds were known; otherwise some were guessed.
+    /// Whether all loop bounds were known, from extents and tables; otherwise some were guessed.
     pub exact: bool,
 }
 

@@ -88,6 +88,11 @@ impl<'a> Timeline<'a> {
         cycles
     }
 
+    /// Time that passes with something else.
+    pub(super) fn idle(&mut self, cycles: f64) {
+        self.now += cycles;
+    }
+
     fn until(&mut self, time: f64) -> f64 {
         self.pass((time - self.now).max(0.0))
     }

@@ -1,8 +1,9 @@
 //! Walks a program for one block with real scalars: loop bounds are evaluated, and long loops are sampled.
 
-use super::Device;
 use super::demand::{Costs, Demand};
+use super::rise::Definitions;
 use super::timeline::Timeline;
+use super::{Device, Launch};
 use crate::interp::math::int;
 use crate::ir::{DotKind, Elem, Extent, FillSource, LoopValue, Math, Op, Roles, Stmt, TileProgram, ValueId};
 use crate::lower::arguments;
@@ -53,11 +54,16 @@ pub(super) struct Place {
 pub(super) struct Walked {
     pub(super) demand: Demand,
     pub(super) exact: bool,
+    /// Tables had a say in it: other blocks may differ in whatever coordinate.
+    pub(super) tables: bool,
 }
 
 /// Points that a loop without a known bound visits, and its iterations where it copies nothing.
 const GUESS: f64 = 1024.0;
 const GUESS_TRIPS: f64 = 8.0;
+
+/// Loops of scalars with more iterations are sampled as others are.
+const SEARCH_ROUNDS: i64 = 64;
 
 /// How often a condition on data is taken to hold.
 const RARE: f64 = 0.02;
@@ -71,15 +77,53 @@ const OUTER_SAMPLES: i64 = 32;
 /// Samples of a loop without loops inside.
 const INNER_SAMPLES: i64 = 6;
 
+/// What is walked.
+pub(super) struct Subject<'a> {
+    pub(super) program: &'a TileProgram,
+    pub(super) launch: &'a Launch,
+    pub(super) device: &'a Device,
+    pub(super) definitions: Definitions<'a>,
+    /// What each operation demands.
+    demands: Vec<Demand>,
+}
+
+impl<'a> Subject<'a> {
+    pub(super) fn new(program: &'a TileProgram, launch: &'a Launch, device: &'a Device) -> Subject<'a> {
+        let definitions = Definitions::of(program);
+        let mut demands = vec![Demand::default(); program.values.len()];
+        for (value, op) in definitions.all() {
+            demands[value.index()] = Costs { program }.op(value, op);
+        }
+        Subject {
+            program,
+            launch,
+            device,
+            definitions,
+            demands,
+        }
+    }
+}
+
 /// Walks one block.
-pub(super) fn block(program: &TileProgram, scalars: &[i64], place: &Place, device: &Device) -> Walked {
+pub(super) fn block(subject: &Subject<'_>, place: &Place) -> Walked {
+    let Subject {
+        program,
+        launch,
+        device,
+        definitions,
+        demands,
+    } = subject;
     let mut walker = Walker {
         costs: Costs { program },
-        scalars,
+        launch,
+        definitions,
+        demands,
         place,
         values: vec![None; program.values.len()],
         guessed: vec![false; program.values.len()],
+        guesses: false,
         exact: true,
+        tables: false,
         device,
         timeline: (program.roles != Roles::Uniform).then(|| Timeline::new(device, program.warps)),
     };
@@ -88,17 +132,23 @@ pub(super) fn block(program: &TileProgram, scalars: &[i64], place: &Place, devic
     Walked {
         demand,
         exact: walker.exact,
+        tables: walker.tables,
     }
 }
 
 struct Walker<'a> {
     costs: Costs<'a>,
-    scalars: &'a [i64],
+    launch: &'a Launch,
+    definitions: &'a Definitions<'a>,
+    demands: &'a [Demand],
     place: &'a Place,
     values: Vec<Option<i64>>,
     /// Values that depend on data: something likely is taken for them.
     guessed: Vec<bool>,
+    /// Whether there are any.
+    guesses: bool,
     exact: bool,
+    tables: bool,
     device: &'a Device,
     /// In a specialised program, but for what is seldom done.
     timeline: Option<Timeline<'a>>,
@@ -117,15 +167,25 @@ impl Walker<'_> {
         }
         match op {
             Op::Int(n) => Some(*n),
-            Op::Param(i) => self.scalars.get(*i).copied(),
+            Op::Param(i) => self.launch.scalars.get(*i).copied(),
             Op::Grid(i) => self.place.at.get(*i).copied(),
             Op::Block => Some(self.place.block),
             Op::Blocks => Some(self.place.blocks),
             Op::Cast(a) => self.get(*a),
-            // A length or an index in a table: as likely small as large.
-            Op::Load { .. } if matches!(ty.elem, Elem::I32 | Elem::I64) => {
+            Op::Load { tensor, index, mask } if matches!(ty.elem, Elem::I32 | Elem::I64) => {
+                let table = self.launch.tables.get(tensor.index()).and_then(Option::as_deref);
+                if let Some(table) = table {
+                    self.tables = true;
+                    if mask.is_some_and(|mask| self.get(mask) == Some(0)) {
+                        return Some(0);
+                    }
+                    let index = index.iter().map(|i| self.get(*i)).collect::<Option<Vec<_>>>()?;
+                    return table.get(&index).or(Some(0));
+                }
+                // A length or an index in a table: as likely small as large.
                 self.guessed[value.index()] = true;
-                self.scalars.iter().max().map(|largest| largest / 2)
+                self.guesses = true;
+                self.launch.scalars.iter().max().map(|largest| largest / 2)
             }
             Op::Math(Math::Select, args) => {
                 let (c, a, b) = (args.first()?, args.get(1)?, args.get(2)?);
@@ -137,6 +197,11 @@ impl Walker<'_> {
             }
             _ => None,
         }
+    }
+
+    fn define(&mut self, value: ValueId, op: &Op) {
+        self.guessed[value.index()] = self.guesses && arguments(op).iter().any(|a| self.guessed[a.index()]);
+        self.values[value.index()] = self.scalar(value, op);
     }
 
     fn body(&mut self, stmts: &[Stmt]) -> Demand {
@@ -163,8 +228,7 @@ impl Walker<'_> {
     fn stmt(&mut self, stmt: &Stmt) -> Demand {
         match stmt {
             Stmt::Let(v, op) => {
-                self.guessed[v.index()] = arguments(op).iter().any(|a| self.guessed[a.index()]);
-                self.values[v.index()] = self.scalar(*v, op);
+                self.define(*v, op);
                 self.operation(*v, op)
             }
             Stmt::For {
@@ -195,7 +259,7 @@ impl Walker<'_> {
                 }
                 None => self.seldom(body),
             },
-            Stmt::Guard { body, .. } => self.seldom(body),
+            Stmt::Guard { cond, body, .. } => self.guard(*cond, body),
             Stmt::Store { tensor, value, .. } => self.work(self.costs.store(*tensor, *value)),
             Stmt::StoreShared { value, .. } => self.work(self.costs.store_shared(*value)),
             Stmt::CopyAsync { buffer, .. } => self.costs.copy(*buffer, false),
@@ -240,7 +304,7 @@ impl Walker<'_> {
     }
 
     fn operation(&mut self, value: ValueId, op: &Op) -> Demand {
-        let demand = self.costs.op(value, op);
+        let demand = self.demands[value.index()].clone();
         match op {
             Op::Dot {
                 kind: DotKind::Matrix, ..
@@ -274,6 +338,23 @@ impl Walker<'_> {
         demand
     }
 
+    /// A kept reference is raised: by data seldom, by the position as often as it rises.
+    fn guard(&mut self, cond: ValueId, body: &[Stmt]) -> Demand {
+        let share = self.definitions.raised(cond, &|value| self.get(value)).max(RARE);
+        let before = self.order();
+        let passed = self.timeline.clone();
+        let mut demand = self.body(body);
+        demand.alone += self.order();
+        demand = demand.scaled(share);
+        self.timeline = passed;
+        if let Some(timeline) = &mut self.timeline {
+            demand.alone += self.device.guard_cycles;
+            timeline.idle(demand.alone);
+        }
+        demand.alone += before;
+        demand
+    }
+
     fn loop_over(
         &mut self,
         var: ValueId,
@@ -301,6 +382,9 @@ impl Walker<'_> {
         if has_loop(body) {
             return self.outer_loop(var, (lo, trips), carried, body);
         }
+        if trips <= SEARCH_ROUNDS && is_scalar(self.costs.program, body) {
+            return self.search(var, (lo, trips), carried, body);
+        }
         let mut sum = Demand::default();
         for (at, weight) in samples(trips, false) {
             if at == 0 {
@@ -316,6 +400,31 @@ impl Walker<'_> {
             sum += &once.scaled(weight);
         }
         self.results(carried);
+        sum
+    }
+
+    /// A loop of scalars, iteration by iteration: what it finds may bound other loops.
+    fn search(&mut self, var: ValueId, (lo, trips): (i64, i64), carried: &[LoopValue], body: &[Stmt]) -> Demand {
+        let mut sum = Demand::default();
+        let state = |walker: &Self, id: ValueId| (walker.get(id), walker.guessed[id.index()]);
+        let mut values: Vec<_> = carried.iter().map(|c| state(self, c.init)).collect();
+        for at in 0..trips {
+            for (c, (value, guessed)) in carried.iter().zip(&values) {
+                self.values[c.param.index()] = *value;
+                self.guessed[c.param.index()] = *guessed;
+            }
+            self.values[var.index()] = Some(lo + at);
+            sum += &self.body(body);
+            values = carried.iter().map(|c| state(self, c.next)).collect();
+        }
+        if values.iter().any(|(value, guessed)| value.is_none() || *guessed) {
+            self.results(carried);
+            return sum;
+        }
+        for (c, (value, _)) in carried.iter().zip(values) {
+            self.values[c.result.index()] = value;
+            self.guessed[c.result.index()] = false;
+        }
         sum
     }
 
@@ -351,8 +460,7 @@ impl Walker<'_> {
     fn step(&mut self, body: &[Stmt]) {
         for stmt in body {
             if let Stmt::Let(v, op) = stmt {
-                self.guessed[v.index()] = arguments(op).iter().any(|a| self.guessed[a.index()]);
-                self.values[v.index()] = self.scalar(*v, op);
+                self.define(*v, op);
             }
         }
     }
@@ -384,6 +492,7 @@ impl Walker<'_> {
             // As if the loop had changed nothing: a search finds the whole range.
             self.values[c.result.index()] = self.get(c.init);
             self.guessed[c.result.index()] = true;
+            self.guesses = true;
         }
     }
 }
@@ -394,6 +503,14 @@ fn has_dot(body: &[Stmt]) -> bool {
         Stmt::For { body, .. } | Stmt::If { body, .. } => has_dot(body),
         _ => false,
     })
+}
+
+fn is_scalar(program: &TileProgram, body: &[Stmt]) -> bool {
+    let scalar = |v: &ValueId| {
+        let ty = program.values[v.index()];
+        ty.rows.is_none() && ty.cols.is_none()
+    };
+    body.iter().all(|stmt| matches!(stmt, Stmt::Let(v, _) if scalar(v)))
 }
 
 fn has_loop(body: &[Stmt]) -> bool {

@@ -1,7 +1,7 @@
 //! Blocks on multiprocessors: the time of the whole launch, with waves, tails and blocks of unequal length.
 
 use super::demand::Demand;
-use super::walk::{self, Place};
+use super::walk::{self, Place, Subject};
 use super::{Device, Launch};
 use crate::ir::{Roles, TileProgram};
 use std::cmp::Reverse;
@@ -12,6 +12,10 @@ const WALKED: i64 = 48;
 
 /// Persistent blocks that are walked.
 const WALKED_PERSISTENT: i64 = 12;
+
+/// The same where tables decide what a block visits, and no two blocks need to be alike.
+const WALKED_TABLES: i64 = 192;
+const WALKED_TABLES_PERSISTENT: i64 = 44;
 
 /// Blocks that are dealt out one by one; of longer launches the last ones only.
 const DEALT: i64 = 1 << 14;
@@ -47,19 +51,28 @@ pub(super) fn time(program: &TileProgram, launch: &Launch, device: &Device, bloc
         Some(last) if !persistent => (*last).clamp(1, launched),
         _ => launched,
     };
-    let walked = kinds.min(if persistent { WALKED_PERSISTENT } else { WALKED });
-    let outer = if persistent { 0 } else { launched / kinds / 2 * kinds };
+    let subject = Subject::new(program, launch, device);
+    let mut walked = kinds.min(if persistent { WALKED_PERSISTENT } else { WALKED });
     let mut total = Demand::default();
     let mut exact = true;
     let mut durations = Vec::new();
-    for i in 0..walked {
-        let index = outer + (2 * i + 1) * kinds / (2 * walked);
+    let mut i = 0;
+    while i < walked {
+        let index = (2 * i + 1) * kinds / (2 * walked) + spread(i, launched / kinds) * kinds;
         let place = Place {
             at: coordinates(program, &dims, index),
             block: index,
             blocks: launched,
         };
-        let one = walk::block(program, &launch.scalars, &place, device);
+        let one = walk::block(&subject, &place);
+        if i == 0 && one.tables {
+            walked = launched.min(if persistent {
+                WALKED_TABLES_PERSISTENT
+            } else {
+                WALKED_TABLES
+            });
+        }
+        i += 1;
         exact &= one.exact;
         total += &one.demand.scaled(launched as f64 / walked as f64);
         durations.push(duration(program, device, &one.demand, resident));
@@ -69,6 +82,13 @@ pub(super) fn time(program: &TileProgram, launch: &Launch, device: &Device, bloc
         total,
         exact,
     }
+}
+
+/// The `i`-th of samples that are spread evenly over `0..n`: multiples of the golden ratio.
+fn spread(i: i64, n: i64) -> i64 {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    let at = u128::from(i.unsigned_abs().wrapping_add(1).wrapping_mul(GOLDEN)) * u128::from(n.unsigned_abs());
+    i64::try_from(at >> 64).unwrap_or(0)
 }
 
 /// Coordinates of a block: row-major, dimensions that run backwards turned round.
@@ -135,10 +155,12 @@ fn stages(program: &TileProgram) -> u32 {
 }
 
 /// Time until the last of `blocks` blocks ends, each started where a slot is free first. Block `i` is of kind `i % kinds`; `durations` are samples
-/// of the kinds in order.
+/// of the kinds in order, of each kind several if there are more samples than kinds.
 fn deal(durations: &[f64], kinds: i64, blocks: i64, slots: i64) -> f64 {
     let kinds = kinds.max(1);
-    let sample = |i: i64| durations[(i % kinds * durations.len() as i64 / kinds) as usize];
+    let len = durations.len() as i64;
+    let each = (len / kinds).max(1);
+    let sample = |i: i64| durations[(i % kinds * len / kinds + i / kinds % each).min(len - 1) as usize];
     let mean = durations.iter().sum::<f64>() / durations.len().max(1) as f64;
     // The first blocks of a long launch keep all slots busy; what they take is work over slots.
     let skipped = ((blocks - DEALT).max(0) / slots) * slots;

@@ -67,6 +67,7 @@ fn planned(case: &Case, plan: &FusedPlan) -> Result<Vec<Vec<f64>>, String> {
         tile: 1 + case.seed as usize % 7,
         parts: 1 + case.seed as usize % 3,
         policy: None,
+        chunks: None,
         seed: case.seed,
     };
     let found = evaluate(plan, &case.inputs, &options).map_err(|e| format!("plan: {e}"))?;

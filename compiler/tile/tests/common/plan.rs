@@ -168,6 +168,6 @@ pub(crate) fn sweep(stream: &[VarId], references: Vec<Reference>, carries: Vec<C
         stream: stream.to_vec(),
         references,
         carries,
-        emits: vec![],
+        ..Sweep::default()
     }
 }

@@ -19,6 +19,7 @@ use crate::manifest::{DType, Manifest, Role, ScalarType};
 
 pub use extents::{bind_extents, resolve_extents};
 pub use maps::PlannedMap;
+pub(crate) use quick::view_of;
 pub use quick::{Quick, has_form};
 pub use tensors::{dense_strides, shape_of};
 

@@ -63,7 +63,11 @@ pub fn has_form(manifest: &Manifest, tensors: &[TensorView<'_>]) -> bool {
 }
 
 /// The view of a parameter: the one at its own place, as generated code has it, or any of its name.
-fn view_of<'v, 'a>(tensors: &'v [TensorView<'a>], index: usize, param: &TensorParam) -> Option<&'v TensorView<'a>> {
+pub(crate) fn view_of<'v, 'a>(
+    tensors: &'v [TensorView<'a>],
+    index: usize,
+    param: &TensorParam,
+) -> Option<&'v TensorView<'a>> {
     let named = |view: &&TensorView<'_>| view.name == param.name;
     let here = tensors.get(index).filter(named);
     here.or_else(|| tensors.iter().find(named))

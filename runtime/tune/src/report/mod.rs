@@ -38,7 +38,7 @@ h1{font-size:1.6rem;margin:0 0 .3rem}h2{font-size:1.25rem;margin:2.6rem 0 .4rem;
 h3{font-size:1rem;margin:1.2rem 0 .4rem}p{margin:.4rem 0}.quiet{color:#57606a}\
 table{border-collapse:collapse;margin:.6rem 0;font-size:13px}th,td{padding:.25rem .7rem;text-align:left;border-bottom:1px solid #e4e8ec;vertical-align:top}\
 th{background:#f6f8fa;font-weight:600;white-space:nowrap}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\
-code{font:12px ui-monospace,monospace;overflow-wrap:anywhere}tr.win td{background:#e9f7ec}tr.def td{background:#fdf4e3}\
+code{display:inline-block;min-width:24rem;font:12px/1.5 ui-monospace,monospace}tr.win td{background:#e9f7ec}tr.def td{background:#fdf4e3}\
 .plots{display:flex;flex-wrap:wrap;gap:1.5rem}figure{margin:.6rem 0}figcaption{font-size:13px;color:#57606a;max-width:32rem}\
 svg{display:block;max-width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:#1b1f24}\
 .scroll{overflow-x:auto}li{margin:.2rem 0}details{margin:.6rem 0}summary{cursor:pointer}";
@@ -78,6 +78,12 @@ pub fn escape(text: &str) -> String {
         }
     }
     out
+}
+
+/// Schedules as code that may break behind its commas.
+fn schedules(list: &[String]) -> String {
+    let text = escape(&list.join(" | ")).replace(',', ",<wbr>");
+    format!("<code>{text}</code>")
 }
 
 fn title(w: &Winner) -> String {
@@ -219,13 +225,13 @@ fn candidates(out: &mut String, s: &Section) {
             };
             let _ = writeln!(
                 out,
-                "<tr{class}><td class=n>{}</td><td class=n>{} .. {}</td><td class=n>{}</td><td class=n>{:.1}</td><td><code>{}</code></td></tr>",
+                "<tr{class}><td class=n>{}</td><td class=n>{} .. {}</td><td class=n>{}</td><td class=n>{:.1}</td><td>{}</td></tr>",
                 us(t.median),
                 us(t.low),
                 us(t.high),
                 m.predicted.map_or("-".to_owned(), us),
                 s.winner.flops / t.median / 1e6,
-                escape(&m.schedules.join(" | "))
+                schedules(&m.schedules)
             );
         }
         out.push_str("</table></div>\n");
@@ -254,9 +260,9 @@ fn failures(out: &mut String, s: &Section) {
         let note: String = m.note.chars().take(300).collect();
         let _ = writeln!(
             out,
-            "<tr><td>{}</td><td><code>{}</code></td><td>{}</td></tr>",
+            "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
             m.status.text(),
-            escape(&m.schedules.join(" | ")),
+            schedules(&m.schedules),
             escape(&note)
         );
     }

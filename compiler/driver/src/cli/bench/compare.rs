@@ -2,7 +2,7 @@
 
 use crate::case::Case;
 use crate::pipeline::Tiled;
-use crate::predict;
+use crate::predict::{self, Data};
 use comfy_table::{Table, presets};
 use einloom_runtime::KernelInfo;
 use einloom_tile::machine::MachineModel;
@@ -32,7 +32,12 @@ pub(super) fn compare(
     device: &Device,
     measured: &[KernelInfo],
 ) -> Vec<Compared> {
-    let shapes = case.inputs.shapes();
+    let (shapes, tables) = (case.inputs.shapes(), predict::tables(&case.inputs));
+    let data = Data {
+        shapes: &shapes,
+        extents: &case.extents,
+        tables: &tables,
+    };
     let planned = tiled.kernels.iter().zip(&tiled.schedules).zip(measured);
     planned
         .map(|((kernel, schedule), measured)| Compared {
@@ -41,7 +46,7 @@ pub(super) fn compare(
             registers: expected_registers(&kernel.program, machine),
             shared: shared_bytes(&kernel.program),
             resident: kernel.program.blocks_per_sm,
-            prediction: predict::kernel(&tiled.plan, kernel, &shapes, &case.extents, device),
+            prediction: predict::kernel(&tiled.plan, kernel, data, device),
             measured: measured.clone(),
             multiprocessors: device.multiprocessors,
         })

@@ -1,30 +1,28 @@
-//! One launch with tensors in a layout of their own.
+//! Tensors in device memory, in a layout of their own.
 
-use super::{Gpu, GpuError, POISON, scalar};
+use super::{Gpu, GpuError, POISON};
 use crate::data::layout::{Layout, Placement};
 use crate::package::storage;
-use einloom_artifact::{KernelArtifact, ScalarArg};
-use einloom_cascade::bind::Extents;
-use einloom_cascade::data::{Inputs, Tensor, Values};
+use einloom_cascade::data::{Tensor, Values};
 use einloom_cascade::expr::DType;
-use einloom_cascade::ir::Cascade;
-use einloom_runtime::{DeviceBuffer, Module, PreparedLaunch, TensorArg};
+use einloom_runtime::{DeviceBuffer, TensorArg};
 
 /// Largest buffer whose gaps are looked through after a run.
 const MAX_LOOKED_AT: u64 = 1 << 30;
 
-/// A tensor on the device.
-struct Placed<'a> {
-    name: &'a str,
+/// A tensor on the device. Clones are handles of the same memory.
+#[derive(Clone)]
+pub(super) struct Placed {
+    name: String,
     dtype: DType,
     place: Placement,
     buffer: DeviceBuffer,
 }
 
-impl Placed<'_> {
-    fn argument(&self) -> TensorArg<'_> {
+impl Placed {
+    pub(super) fn argument(&self) -> TensorArg<'_> {
         TensorArg {
-            name: self.name,
+            name: &self.name,
             buffer: &self.buffer,
             offset: self.place.offset as u64 * self.dtype.size() as u64,
             dtype: storage(self.dtype),
@@ -44,70 +42,45 @@ impl Placed<'_> {
 }
 
 impl Gpu {
-    /// Uploads inputs in a layout, launches once on poisoned outputs, and downloads these.
-    ///
-    /// # Errors
-    /// Whatever the driver or the launch contract refuses; a write between the elements of an output.
-    pub fn run_placed(
-        &self,
-        artifact: &KernelArtifact,
-        cascade: &Cascade,
-        inputs: &Inputs,
-        extents: &Extents,
-        layout: Layout,
-    ) -> Result<Vec<Tensor>, GpuError> {
-        let module = Module::load(&self.device, artifact)?;
-        let mut tensors = Vec::new();
-        for (info, tensor) in cascade.inputs.iter().zip(&inputs.tensors) {
-            let shape: Vec<i64> = tensor.shape.iter().map(|n| *n as i64).collect();
-            let placed = self.allocate(&info.name, info.dtype, &shape, layout)?;
-            let bytes = tensor.values.rounded(info.dtype).to_bytes();
-            for (at, row) in placed.rows().zip(bytes.chunks(placed.row_bytes().max(1))) {
-                placed.buffer.upload(&self.stream, at, row)?;
-            }
-            tensors.push(placed);
+    /// A tensor with the values of `tensor`, and poison in its gaps.
+    pub(super) fn upload(&self, name: &str, dtype: DType, tensor: &Tensor, layout: Layout) -> Result<Placed, GpuError> {
+        let shape: Vec<i64> = tensor.shape.iter().map(|n| *n as i64).collect();
+        let placed = self.allocate(name, dtype, &shape, layout)?;
+        let bytes = tensor.values.rounded(dtype).to_bytes();
+        if placed.place.is_dense() {
+            placed.buffer.upload(&self.stream, 0, &bytes)?;
+            return Ok(placed);
         }
-        let first_output = tensors.len();
-        for (info, shape) in cascade.outputs.iter().zip(&extents.outputs) {
-            tensors.push(self.allocate(&info.name, info.dtype, shape, layout)?);
+        self.poison(&placed)?;
+        for (at, row) in placed.rows().zip(bytes.chunks(placed.row_bytes().max(1))) {
+            placed.buffer.upload(&self.stream, at, row)?;
         }
-        let args: Vec<TensorArg<'_>> = tensors.iter().map(Placed::argument).collect();
-        let scalars: Vec<ScalarArg<'_>> = cascade
-            .scalars
-            .iter()
-            .zip(&extents.scalars)
-            .map(|(info, value)| ScalarArg {
-                name: &info.name,
-                value: scalar(info.dtype, *value),
-            })
-            .collect();
-        let prepared = PreparedLaunch::new(&module, &args, &scalars)?;
-        prepared.launch(&self.stream)?;
-        self.stream.synchronize()?;
-        tensors[first_output..]
-            .iter()
-            .map(|output| self.fetch(output))
-            .collect()
+        Ok(placed)
     }
 
-    /// A poisoned buffer for a tensor.
-    fn allocate<'a>(&self, name: &'a str, dtype: DType, shape: &[i64], layout: Layout) -> Result<Placed<'a>, GpuError> {
+    /// Memory for a tensor, undefined as yet.
+    pub(super) fn allocate(&self, name: &str, dtype: DType, shape: &[i64], layout: Layout) -> Result<Placed, GpuError> {
         let place = layout.place(dtype, shape);
         let buffer = DeviceBuffer::alloc(&self.device, place.span() as u64 * dtype.size() as u64)?;
-        buffer.fill(&self.stream, POISON)?;
         Ok(Placed {
-            name,
+            name: name.to_owned(),
             dtype,
             place,
             buffer,
         })
     }
 
-    /// Downloads the elements of a tensor; the gaps must be as they were.
-    fn fetch(&self, output: &Placed<'_>) -> Result<Tensor, GpuError> {
+    pub(super) fn poison(&self, placed: &Placed) -> Result<(), GpuError> {
+        Ok(placed.buffer.fill(&self.stream, POISON)?)
+    }
+
+    /// Downloads the elements of a tensor; the gaps must be poison still.
+    pub(super) fn fetch(&self, output: &Placed) -> Result<Tensor, GpuError> {
         let width = output.row_bytes();
         let mut bytes = Vec::new();
-        if output.buffer.len() <= MAX_LOOKED_AT {
+        if output.place.is_dense() {
+            bytes = output.buffer.to_vec(&self.stream)?;
+        } else if output.buffer.len() <= MAX_LOOKED_AT {
             let mut all = output.buffer.to_vec(&self.stream)?;
             for at in output.rows() {
                 let row = &mut all[at as usize..at as usize + width];
@@ -115,7 +88,7 @@ impl Gpu {
                 row.fill(POISON);
             }
             if all.iter().any(|byte| *byte != POISON) {
-                return Err(GpuError::Gap(output.name.to_owned()));
+                return Err(GpuError::Gap(output.name.clone()));
             }
         } else {
             let mut row = vec![0; width];
@@ -126,7 +99,7 @@ impl Gpu {
         }
         let shape: Vec<usize> = output.place.shape.iter().map(|n| *n as usize).collect();
         let values = Values::from_bytes(output.dtype, &bytes).filter(|v| v.len() == shape.iter().product::<usize>());
-        let values = values.ok_or_else(|| GpuError::Download(output.name.to_owned()))?;
+        let values = values.ok_or_else(|| GpuError::Download(output.name.clone()))?;
         Ok(Tensor::new(&shape, values))
     }
 }

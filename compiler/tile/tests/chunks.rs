@@ -1,0 +1,149 @@
+//! Chunks with a carried state: row tiles that are walked in order, against the evaluator of plans and the oracle.
+#![allow(clippy::disallowed_macros, reason = "a test may print")]
+
+#[path = "common/chain.rs"]
+mod chain;
+mod common;
+#[path = "common/spec.rs"]
+mod spec;
+
+use chain::{Outcome, check, schedule};
+use common::specs::planned;
+use einloom_tile::lower::{chunks, lower, lower_by_default, lower_unchecked};
+use einloom_tile::lowered::LoweredKernel;
+use einloom_tile::machine::{SM_80, SM_90A};
+use einloom_tile::print::print;
+use einloom_tile::schedule::{Schedule, ShapeClass};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+const LINEAR: &str = "cascade linear
+rank b, h, p, m, e = 16, f = E
+in  Q[b,h,p,e], K[b,h,m,e], V[b,h,m,f] : bf16
+S[b,h,p,m] = Q * K / E where m <= p + M - P
+out O[b,h,p,f] : bf16 = S * V
+";
+
+const NORMALISED: &str = "cascade normalised
+rank b, h, p, m, e = 16, f = 32
+in  Q[b,h,p,e], K[b,h,m,e], V[b,h,m,f] : T
+q[b,h,p,e] = max(Q, 0) + exp(min(Q, 0))
+k[b,h,m,e] = max(K, 0) + exp(min(K, 0))
+S[b,h,p,m] = q * k where m <= p + M - P
+D[b,h,p] = sum[m](S)
+out O[b,h,p,f] : T = S * V / D
+";
+
+const RETENTION: &str = "cascade retention
+rank b, h, p, m, e = 16, f = E
+in  Q[b,h,p,e], K[b,h,m,e], V[b,h,m,f] : bf16
+in  rate[h] : f32
+S[b,h,p,m] = Q * K / sqrt(E) * exp(-abs(rate) * (p - m)) where m <= p
+out O[b,h,p,f] : bf16 = S * V
+";
+
+const PREFIX: &str = "cascade prefix
+rank b, p, m, f = 16
+in  r[b,p], s[b,m], V[b,m,f] : f32
+W[b,p,m] = r + s where m <= p + 2
+out O[b,p,f] : f32 = softmax[m](W) * V
+";
+
+fn lowered(text: &str, schedule: &Schedule) -> LoweredKernel {
+    let plan = planned(text);
+    let shape = ShapeClass::aligned(&plan, 16);
+    lower_unchecked(&plan, 0, schedule, &shape).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn small() -> Schedule {
+    Schedule {
+        rows: 16,
+        cols: 16,
+        warps: 1,
+        stages: 2,
+        blocks_per_sm: 1,
+        left_in_registers: false,
+        specialised: None,
+    }
+}
+
+/// Random extents and schedules: oracle = plan = tiles.
+fn equal(text: &str, seeds: u64) {
+    let mut refused = 0;
+    for seed in 0..seeds {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0xc4a1);
+        let mut case = spec::case(text.to_owned(), &mut rng, seed, &[("P", 70), ("M", 70)]);
+        case.schedule = schedule(&mut rng);
+        if rng.random_bool(0.5) {
+            case.schedule.warps = 1;
+            case.schedule.rows = [16, 32][rng.random_range(0..2)];
+        }
+        match check(&case) {
+            Outcome::Equal => {}
+            Outcome::Refused(_) => refused += 1,
+            Outcome::Wrong(text) => panic!("{seed}: {text}"),
+        }
+    }
+    assert!(refused * 2 < seeds, "{refused} of {seeds} refused");
+}
+
+#[test]
+fn sums_without_a_normaliser() {
+    assert!(print(&lowered(LINEAR, &small()).program).contains("// chunks"));
+    equal(LINEAR, 12);
+}
+
+#[test]
+fn sums_with_a_normaliser() {
+    for dtype in ["bf16", "f16", "f32"] {
+        let text = NORMALISED.replace(": T", &format!(": {dtype}"));
+        assert!(print(&lowered(&text, &small()).program).contains("// chunks"));
+        equal(&text, 6);
+    }
+}
+
+#[test]
+fn decays() {
+    assert!(print(&lowered(RETENTION, &small()).program).contains("// chunks"));
+    equal(RETENTION, 12);
+}
+
+#[test]
+fn softmax_of_every_prefix() {
+    assert!(print(&lowered(PREFIX, &small()).program).contains("// chunks"));
+    equal(PREFIX, 12);
+}
+
+/// The wide head does not fit with its features in registers: it is lowered directly, with the reason at hand.
+#[test]
+fn what_does_not_fit_visits_every_pair() {
+    let text = NORMALISED
+        .replace(": T", ": bf16")
+        .replace("e = 16", "e = 128")
+        .replace("f = 32", "f = E");
+    for (text, by_chunks) in [(text.as_str(), false), (&RETENTION.replace("e = 16", "e = 128"), true)] {
+        let plan = planned(text);
+        let shape = ShapeClass::aligned(&plan, 16);
+        for machine in [&SM_80, &SM_90A] {
+            let (schedule, kernel) = lower_by_default(&plan, 0, machine, &shape).expect("a schedule");
+            assert_eq!(print(&kernel.program).contains("// chunks"), by_chunks, "{text}");
+            let how = chunks(&plan, 0, &schedule, machine, &shape).expect("the plan has chunks");
+            assert_eq!(how.is_ok(), by_chunks, "{how:?}");
+            let again = lower(&plan, 0, &schedule, machine, &shape).expect("it fitted a moment ago");
+            assert_eq!(kernel.program, again.program);
+        }
+    }
+}
+
+#[test]
+fn short_streams_visit_every_pair() {
+    let plan = planned(LINEAR);
+    let mut shape = ShapeClass::aligned(&plan, 16);
+    for (extent, by_chunks) in [(8, false), (4096, true)] {
+        shape.extents = vec![Some(extent); plan.cascade.symbols.len()];
+        let kernel = lower(&plan, 0, &small(), &SM_80, &shape).expect("a kernel");
+        assert_eq!(print(&kernel.program).contains("// chunks"), by_chunks, "{extent}");
+        let how = chunks(&plan, 0, &small(), &SM_80, &shape).expect("the plan has chunks");
+        assert_eq!(how.err().is_some_and(|e| e.contains("all pairs of 8")), !by_chunks);
+    }
+}
