@@ -12,7 +12,7 @@ use einloom_tile::ir::{AxisId, BufferId, DotKind, Elem, Operand, ValueId};
 use inkwell::values::IntValue;
 
 /// A shared operand of the matrix unit, ready for `ldmatrix`.
-struct Source<'c> {
+pub(crate) struct Source<'c> {
     layout: Layout,
     base: IntValue<'c>,
     /// The contracted axis is the buffer's row axis.
@@ -127,7 +127,7 @@ impl<'c> Kernel<'_, 'c> {
         Ok(())
     }
 
-    fn source(&mut self, buffer: BufferId, stage: Option<ValueId>, over: AxisId) -> Res<Source<'c>> {
+    pub(crate) fn source(&mut self, buffer: BufferId, stage: Option<ValueId>, over: AxisId) -> Res<Source<'c>> {
         let Some(declared) = self.program.buffers.get(buffer.index()) else {
             return invalid("a dot reads a buffer that is not declared");
         };
@@ -157,7 +157,13 @@ impl<'c> Kernel<'_, 'c> {
     }
 
     /// Registers a0..a3 of one 16 x 16 left fragment.
-    fn left_fragment(&mut self, source: &Source<'c>, m: usize, fragment: usize, step: usize) -> Res<Vec<V<'c>>> {
+    pub(crate) fn left_fragment(
+        &mut self,
+        source: &Source<'c>,
+        m: usize,
+        fragment: usize,
+        step: usize,
+    ) -> Res<Vec<V<'c>>> {
         let run = 16 * m as u32;
         let (fragment, step) = (16 * fragment as u32, 16 * step as u32);
         Ok(if source.transposed {

@@ -7,6 +7,8 @@
 use crate::cx::{Cx, V};
 use crate::error::{Res, invalid, unsupported};
 use crate::facts::Facts;
+use crate::hopper::homes::Homes;
+use crate::hopper::named::Names;
 use crate::hopper::{Pending, Role, declare_descriptor, uniform};
 use crate::shared::{BLOCK_ALIGN, Layout, STAGE_ALIGN, layouts};
 use crate::value::{Form, Value};
@@ -70,6 +72,10 @@ pub(crate) struct Kernel<'a, 'c> {
     pub(crate) loops: Vec<BasicBlock<'c>>,
     /// Whose slice of a specialised program is emitted.
     pub(crate) role: Role<'c>,
+    /// Tiles of the slice in named registers.
+    pub(crate) homes: Homes,
+    /// By home.
+    pub(crate) names: Vec<Names>,
     /// Descriptor parameters, one for each of `program.maps`.
     pub(crate) maps: Vec<PointerValue<'c>>,
     /// Dots that are not known to be complete, oldest first.
@@ -110,6 +116,8 @@ pub(crate) fn emit_kernel<'c>(context: &'c Context, module: &Rc<Module<'c>>, pro
         values: vec![None; program.values.len()],
         loops: Vec::new(),
         role: Role::Uniform,
+        homes: Homes::default(),
+        names: Vec::new(),
         maps,
         pending: Vec::new(),
         invariants: BTreeMap::new(),

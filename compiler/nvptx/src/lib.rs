@@ -1,8 +1,8 @@
 //! einloom-nvptx: tile programs to LLVM IR to PTX. The only crate that knows LLVM.
 //!
 //! [`emit()`] makes one LLVM function of each kernel, checked by LLVM's verifier, and prints the module as IR and as PTX. Emission follows
-//! the distribution of `einloom_tile::ir` literally: every element that a lane holds is one SSA scalar, tiles are unrolled, loops of the
-//! program stay loops. Targets are a closed list ([`Target`]), and everything that LLVM would answer by ending the process is
+//! the distribution of `einloom_tile::ir` literally: every element that a lane holds is one SSA scalar (in specialised programs, one named PTX
+//! register for most tiles: `hopper::homes`), tiles are unrolled, loops of the program stay loops. Targets are a closed list ([`Target`]), and everything that LLVM would answer by ending the process is
 //! refused before.
 
 mod copy;
@@ -16,6 +16,7 @@ mod global;
 mod hopper;
 mod ix;
 mod kernel;
+mod load_shared;
 mod map;
 mod math;
 mod op;

@@ -31,6 +31,17 @@ fn compare_reals(op: MapOp) -> Option<FloatPredicate> {
     })
 }
 
+/// A comparison of each column's number with a limit (`Kernel::shifted_comparison`).
+pub(crate) struct Shifted<'c> {
+    pub(crate) limits: Vec<IntValue<'c>>,
+    /// Form of the limits.
+    pub(crate) rows: Form,
+    /// The column's number is the left operand.
+    pub(crate) column_left: bool,
+    /// Less, not less or equal.
+    pub(crate) strict: bool,
+}
+
 impl<'c> Kernel<'_, 'c> {
     /// Emits a pointwise operation at the joined form of its arguments, broadcast to the declared one.
     pub(crate) fn math(&mut self, form: Form, elem: Elem, math: Math, args: &[ValueId]) -> Res<Value<'c>> {
@@ -45,9 +56,10 @@ impl<'c> Kernel<'_, 'c> {
         if elem == Elem::F16 || elem == Elem::BF16 || values.iter().any(|v| matches!(v.elem, Elem::F16 | Elem::BF16)) {
             return unsupported(format!("{math:?} on 16-bit values (convert to F32 first)"));
         }
-        if let Some(lanes) = self.shifted_comparison(joined, math, args, &values)
-            && joined == form
+        if let (Form::Tile(..), true) = (joined, joined == form)
+            && let Some(shifted) = self.shifted_comparison(joined, math, args, &values)
         {
+            let lanes = self.compare_shifted(form, &shifted);
             return Ok(Value { form, elem, lanes });
         }
         let mut computed: Vec<V<'c>> = Vec::with_capacity(joined.len());
@@ -68,11 +80,16 @@ impl<'c> Kernel<'_, 'c> {
     /// A comparison of i32 between something that runs along the columns by steps of one and a row vector or scalar, as one
     /// comparison of each element with a compile-time number: `base + k < r` is `k < r - base`, with a saturating difference, since
     /// `k` is small. One instruction an element instead of two, and no register for each column.
-    fn shifted_comparison(&self, form: Form, math: Math, args: &[ValueId], values: &[Value<'c>]) -> Option<Vec<V<'c>>> {
-        let (Math::Map(op), Form::Tile(..)) = (math, form) else {
+    pub(crate) fn shifted_comparison(
+        &self,
+        form: Form,
+        math: Math,
+        args: &[ValueId],
+        values: &[Value<'c>],
+    ) -> Option<Shifted<'c>> {
+        let Math::Map(op @ (MapOp::Lt | MapOp::Le)) = math else {
             return None;
         };
-        let predicate = compare(op).filter(|_| matches!(op, MapOp::Lt | MapOp::Le))?;
         let ([left, right], [a, b]) = (args, values) else {
             return None;
         };
@@ -80,7 +97,10 @@ impl<'c> Kernel<'_, 'c> {
             return None;
         }
         let runs = |id: ValueId, v: &Value<'c>| matches!(v.form, Form::Col(_)) && self.facts.get(id).step == Some(1);
-        let is_row = |v: &Value<'c>| matches!(v.form, Form::Row(_));
+        let is_row = |v: &Value<'c>| match form {
+            Form::Tile(..) => matches!(v.form, Form::Row(_)),
+            _ => v.form == Form::Scalar,
+        };
         let (column, rows, column_left) = if runs(*left, a) && is_row(b) {
             (a, b, true)
         } else if runs(*right, b) && is_row(a) {
@@ -95,16 +115,30 @@ impl<'c> Kernel<'_, 'c> {
             .iter()
             .map(|r| cx.int_intrinsic("llvm.ssub.sat", &[r.into_int_value(), base]))
             .collect();
-        let lanes = (0..form.len())
+        Some(Shifted {
+            limits,
+            rows: rows.form,
+            column_left,
+            strict: op == MapOp::Lt,
+        })
+    }
+
+    fn compare_shifted(&self, form: Form, shifted: &Shifted<'c>) -> Vec<V<'c>> {
+        let cx = &self.cx;
+        let predicate = if shifted.strict {
+            IntPredicate::SLT
+        } else {
+            IntPredicate::SLE
+        };
+        (0..form.len())
             .map(|i| {
                 let place = form.place(i);
-                let limit = limits[rows.form.position(place)];
+                let limit = shifted.limits[shifted.rows.position(place)];
                 let k = cx.i32((8 * place.group + place.parity) as i64);
-                let (x, y) = if column_left { (k, limit) } else { (limit, k) };
+                let (x, y) = if shifted.column_left { (k, limit) } else { (limit, k) };
                 cx.icmp(predicate, x, y).into()
             })
-            .collect();
-        Some(lanes)
+            .collect()
     }
 
     fn math_lane(&self, math: Math, elem: Elem, args: &[V<'c>]) -> Res<V<'c>> {

@@ -49,6 +49,7 @@ impl<'c> Kernel<'_, 'c> {
                 self.cast(&value, elem)
             }
             Op::Load { tensor, index, mask } => self.load(form, elem, *tensor, index, *mask),
+            Op::LoadShared { buffer, stage } => self.load_shared(id, form, elem, *buffer, *stage),
             Op::RowReduce(op, arg) => {
                 let partial = self.program.values[id.index()].partial;
                 self.row_reduce(*op, *arg, partial)

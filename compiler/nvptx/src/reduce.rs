@@ -10,6 +10,9 @@ use einloom_tile::ir::{Elem, ValueId};
 impl<'c> Kernel<'_, 'c> {
     /// Reduces the columns of a tile to a row vector; `partial` leaves out the exchange in the quad.
     pub(crate) fn row_reduce(&self, op: ReduceOp, arg: ValueId, partial: bool) -> Res<Value<'c>> {
+        if let Some(res) = self.reduce_home(op, arg)? {
+            return if partial { Ok(res) } else { self.across_quad(op, &res) };
+        }
         let value = self.value(arg)?;
         let Form::Tile(m, n) = value.form else {
             return invalid(format!("v{} should be a tile", arg.0));

@@ -5,13 +5,23 @@ use crate::error::{Fault, Res, invalid};
 use crate::hopper::Role;
 use crate::kernel::Kernel;
 use crate::value::Value;
-use einloom_tile::ir::{Elem, LoopValue, Stmt, ValueId};
+use einloom_tile::ir::{DotKind, Elem, LoopValue, Op, Stmt, ValueId};
 use inkwell::IntPredicate;
 use inkwell::basic_block::BasicBlock;
 use inkwell::values::{BasicValue, BasicValueEnum, IntValue, PhiValue};
 
 /// Why a branch cannot fail to build.
 const POSITIONED: &str = "the builder should stand in a block";
+
+fn is_matrix_dot(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Dot {
+            kind: DotKind::Matrix,
+            ..
+        }
+    )
+}
 
 impl<'c> Kernel<'_, 'c> {
     /// Emits statements in order.
@@ -21,6 +31,7 @@ impl<'c> Kernel<'_, 'c> {
 
     fn statement(&mut self, stmt: &Stmt) -> Res<()> {
         match stmt {
+            Stmt::Let(id, op) if self.homes.home(*id).is_some() && !is_matrix_dot(op) => self.define_home(*id, op),
             Stmt::Let(id, op) => {
                 let value = self.op(*id, op)?;
                 self.define(*id, value)
@@ -124,13 +135,21 @@ impl<'c> Kernel<'_, 'c> {
         let text = "{ .reg .pred p; vote.sync.any.pred p, $1, -1; selp.u32 $0, 1, 0, p; }";
         let vote = cx.asm_value(cx.i32t().into(), text, "=r,b", &[any.into()], Effect::Convergent);
         let some = cx.icmp(IntPredicate::NE, vote.into_int_value(), cx.i32(0));
+        let (named, carried): (Vec<LoopValue>, Vec<LoopValue>) =
+            carried.iter().partition(|c| self.homes.home(c.result).is_some());
         let inits = carried.iter().map(|c| self.value(c.init)).collect::<Res<Vec<_>>>()?;
+        for carry in &named {
+            self.flow(carry.init, carry.result)?;
+        }
         let (yes, done) = (self.append_block("raise"), self.append_block("done"));
         let before = self.here();
         self.branch_if(some, yes, done);
         self.cx.builder.position_at_end(yes);
         self.statements(body)?;
         let nexts = carried.iter().map(|c| self.value(c.next)).collect::<Res<Vec<_>>>()?;
+        for carry in &named {
+            self.flow(carry.next, carry.result)?;
+        }
         let end = self.here();
         self.branch(done);
         self.cx.builder.position_at_end(done);
@@ -143,6 +162,9 @@ impl<'c> Kernel<'_, 'c> {
             let (form, elem) = (init.form, init.elem);
             self.define(carry.result, Value { form, elem, lanes })?;
         }
+        for carry in &named {
+            self.settle(carry.result)?;
+        }
         Ok(())
     }
 
@@ -151,6 +173,11 @@ impl<'c> Kernel<'_, 'c> {
         // Without a way back nothing has to be kept for a second iteration that never comes.
         let once = self.trips.at_most_one(lo, hi);
         let (lo, hi) = (self.scalar_int(lo)?, self.scalar_int(hi)?);
+        let (named, carried): (Vec<LoopValue>, Vec<LoopValue>) =
+            carried.iter().partition(|c| self.homes.home(c.param).is_some());
+        for carry in &named {
+            self.flow(carry.init, carry.param)?;
+        }
         let inits = carried.iter().map(|c| self.value(c.init)).collect::<Res<Vec<_>>>()?;
         let (top, done) = (self.append_block("loop"), self.append_block("done"));
         let before = self.here();
@@ -192,7 +219,13 @@ impl<'c> Kernel<'_, 'c> {
                 },
             )?;
         }
+        for carry in &named {
+            self.settle(carry.param)?;
+        }
         self.statements(body)?;
+        for carry in &named {
+            self.flow(carry.next, carry.param)?;
+        }
         self.loops.pop();
         let end = self.here();
         let mut nexts = Vec::new();
@@ -238,6 +271,10 @@ impl<'c> Kernel<'_, 'c> {
                     lanes,
                 },
             )?;
+        }
+        for carry in &named {
+            self.flow(carry.param, carry.result)?;
+            self.settle(carry.result)?;
         }
         Ok(())
     }

@@ -28,10 +28,13 @@ impl<'c> Kernel<'_, 'c> {
                 ));
             }
         };
-        let value = self.value(value)?;
-        let value = self.cast(&value, declared.elem)?;
         let layout = self.layouts[buffer.index()];
         let base = self.stage_base(buffer, stage)?;
+        if self.home_pairs(value, declared.elem, &[])?.is_some() {
+            return self.store_home(layout, base, value, declared.elem, transposed);
+        }
+        let value = self.value(value)?;
+        let value = self.cast(&value, declared.elem)?;
         match (transposed, elem_bytes(declared.elem)) {
             (false, 2 | 4) => self.store_rows(layout, base, &value),
             (true, 2) => self.store_columns_16(layout, base, &value),
@@ -73,6 +76,75 @@ impl<'c> Kernel<'_, 'c> {
         Ok(())
     }
 
+    /// Stores a 16-bit tile from its home, one statement for all that goes to one run-time address.
+    fn store_home(
+        &mut self,
+        layout: Layout,
+        base: IntValue<'c>,
+        value: ValueId,
+        elem: Elem,
+        transposed: bool,
+    ) -> Res<()> {
+        let form = self.form(value)?;
+        let Form::Tile(1, n) = form else {
+            return invalid("a store of something that is no tile of 16 rows");
+        };
+        let mut stores: Vec<(IntValue<'c>, usize, u32)> = Vec::new();
+        for half in 0..2 {
+            for group in 0..n {
+                let (lane, offset) = if transposed {
+                    (
+                        self.column_address(layout, 1, half),
+                        8 * group as u32 * layout.row_bytes,
+                    )
+                } else {
+                    let (low, high) = split_bytes(layout, 8 * layout.elem_bytes * group as u32);
+                    let lane = self.fragment_address(layout, 1, low);
+                    (lane, 8 * half as u32 * layout.row_bytes + high)
+                };
+                stores.push((lane, form.pair_position(0, group, half), offset));
+            }
+        }
+        let mut lanes: Vec<IntValue<'c>> = Vec::new();
+        for (lane, ..) in &stores {
+            if !lanes.contains(lane) {
+                lanes.push(*lane);
+            }
+        }
+        for lane in lanes {
+            let here: Vec<_> = stores.iter().filter(|(l, ..)| *l == lane).collect();
+            let at: Vec<usize> = here.iter().map(|(_, at, _)| *at).collect();
+            let (mut text, names) = self.home_pairs(value, elem, &at)?.unwrap_or_default();
+            text.push_str(".reg .b32 turned;\n");
+            for (name, (_, _, offset)) in names.iter().zip(&here) {
+                if transposed {
+                    text += &format!(
+                        "movmatrix.sync.aligned.m8n8.trans.b16 turned, {name};\nst.shared.b32 [$0+{offset}], turned;\n"
+                    );
+                } else {
+                    text += &format!("st.shared.b32 [$0+{offset}], {name};\n");
+                }
+            }
+            let address = self.cx.iadd(lane, base);
+            let text = format!("{{\n{text}}}");
+            self.cx.asm(&text, "r", &[address.into()], Effect::Convergent);
+        }
+        Ok(())
+    }
+
+    /// Lane part of the address of a lane's word of 8 x 8 blocks in transposed rows.
+    fn column_address(&mut self, layout: Layout, fragments: usize, half: usize) -> IntValue<'c> {
+        // Bytes of the row: the warp's run is added at run time and may carry, so the swizzle is applied to the sum.
+        let bytes = 16 * half as u32;
+        let key = [layout.key(), fragments as u32, bytes, 0, 0];
+        self.invariant(("columns 16", key), |k| {
+            let cx = &k.cx;
+            let run = cx.imul(k.lanes.warp, cx.i32(32 * fragments as i64));
+            let byte = cx.iadd(cx.iadd(run, cx.i32(i64::from(bytes))), cx.shl(k.lanes.quad, cx.i32(2)));
+            k.shared_offset(layout, k.lanes.row, byte)
+        })
+    }
+
     /// Lane part of the address of a lane's columns in its first row; `bytes` are compile-time bytes of the row, disjoint from the lane's.
     pub(crate) fn fragment_address(&mut self, layout: Layout, fragments: usize, bytes: u32) -> IntValue<'c> {
         let row = self.lane_row(fragments);
@@ -95,14 +167,7 @@ impl<'c> Kernel<'_, 'c> {
             return invalid("a store of something that is no tile");
         };
         for i in 0..2 * m {
-            // Bytes of the row: the warp's run is added at run time and may carry, so the swizzle is applied to the sum.
-            let bytes = 16 * i as u32;
-            let lane = self.invariant(("columns 16", [layout.key(), m as u32, bytes, 0, 0]), |k| {
-                let cx = &k.cx;
-                let run = cx.imul(k.lanes.warp, cx.i32(32 * m as i64));
-                let byte = cx.iadd(cx.iadd(run, cx.i32(i64::from(bytes))), cx.shl(k.lanes.quad, cx.i32(2)));
-                k.shared_offset(layout, k.lanes.row, byte)
-            });
+            let lane = self.column_address(layout, m, i);
             let address = self.cx.iadd(lane, base);
             for group in 0..n {
                 let word = value.pair(i / 2, group, i % 2);

@@ -118,6 +118,16 @@ impl Form {
         }
     }
 
+    /// Position of a pair of columns in a 16-bit tile.
+    pub(crate) fn pair_position(self, fragment: usize, group: usize, half: usize) -> usize {
+        self.position(Place {
+            fragment,
+            group,
+            half,
+            parity: 0,
+        }) / 2
+    }
+
     /// Form of a broadcast of both.
     pub(crate) fn join(self, other: Form) -> Res<Form> {
         let fail = || invalid("values of different axes are combined");
@@ -156,12 +166,7 @@ impl<'c> Value<'c> {
     /// The pair of columns of a packed value.
     pub(crate) fn pair(&self, fragment: usize, group: usize, half: usize) -> V<'c> {
         debug_assert!(self.is_packed());
-        self.lanes[self.form.position(Place {
-            fragment,
-            group,
-            half,
-            parity: 0,
-        }) / 2]
+        self.lanes[self.form.pair_position(fragment, group, half)]
     }
 }
 

@@ -258,6 +258,12 @@ pub enum Op {
         index: Vec<ValueId>,
         mask: Option<ValueId>,
     },
+    /// A stage of a buffer (`None`: stage 0) in registers, in the buffer's type: its rows and columns or, of 16-bit
+    /// buffers, the transpose, as the type says. Uniform programs only.
+    LoadShared {
+        buffer: BufferId,
+        stage: Option<ValueId>,
+    },
     /// Reduces a tile's columns: a row vector (`partial` if the type says so). Sum, Max, Min, Any, All on F32/I32/Bool.
     RowReduce(ReduceOp, ValueId),
     /// Completes a partial row vector.

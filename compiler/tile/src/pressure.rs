@@ -1,8 +1,11 @@
 //! An estimate of the registers of a thread: the widest point of liveness, by the costs of the fragment layout.
 //!
 //! Constants and lanes cost nothing (they are formed where they are used), and so do tiles that are elementwise functions
-//! of vectors alone; bools live in predicates that are formed beside their use. The operands of an elementwise operation make room for its result element by element. What a
+//! of vectors alone, 16-bit tiles in f32 that are only summed up, and what lies between a loaded tile and a result ([`chains`]); bools live in
+//! predicates that are formed beside their use. The operands of an elementwise operation make room for its result element by element. What a
 //! target needs besides (addresses, fragments of shared operands) is the caller's margin.
+
+mod chains;
 
 use crate::ir::{Elem, Ix, LoopValue, Op, Roles, Stmt, TileProgram, Type, ValueId};
 use crate::lower::arguments;
@@ -44,6 +47,10 @@ pub(crate) fn estimate(program: &TileProgram) -> u64 {
         scalars.for_each(|(_, cost)| *cost = 0);
     }
     free_values(program, &program.body, &mut costs);
+    let mut read = BTreeSet::new();
+    reads_of(&program.body, &|op| !matches!(op, Op::RowReduce(..)), &mut read);
+    free_sums(program, &program.body, &read, &mut costs);
+    chains::free(program, &mut costs);
     let mut pressure = Pressure {
         costs,
         peak: 0,
@@ -54,21 +61,41 @@ pub(crate) fn estimate(program: &TileProgram) -> u64 {
     pressure.peak
 }
 
+fn is_tile(program: &TileProgram, v: ValueId) -> bool {
+    let ty = program.values[v.index()];
+    ty.rows.is_some() && ty.cols.is_some()
+}
+
 /// Marks values that are formed where they are used.
 fn free_values(program: &TileProgram, stmts: &[Stmt], costs: &mut [u64]) {
     for stmt in stmts {
         match stmt {
             Stmt::Let(v, Op::Real(_) | Op::Int(_) | Op::Lane | Op::Param(_) | Op::Grid(_)) => costs[v.index()] = 0,
             Stmt::Let(v, op @ (Op::Math(..) | Op::Cast(_))) => {
-                let is_tile = |v: &ValueId| {
-                    let ty = program.values[v.index()];
-                    ty.rows.is_some() && ty.cols.is_some()
-                };
-                if is_tile(v) && arguments(op).iter().all(|a| !is_tile(a) || costs[a.index()] == 0) {
+                let free = |a: &ValueId| !is_tile(program, *a) || costs[a.index()] == 0;
+                if is_tile(program, *v) && arguments(op).iter().all(free) {
                     costs[v.index()] = 0;
                 }
             }
             Stmt::For { body, .. } | Stmt::If { body, .. } => free_values(program, body, costs),
+            _ => {}
+        }
+    }
+}
+
+/// Marks 16-bit tiles in f32 that nothing but reductions reads: one pair is converted and counted after the other. `read`: what all else reads.
+fn free_sums(program: &TileProgram, stmts: &[Stmt], read: &BTreeSet<ValueId>, costs: &mut [u64]) {
+    for stmt in stmts {
+        match stmt {
+            Stmt::Let(v, Op::Cast(arg)) if !read.contains(v) => {
+                let ty = program.values[arg.index()];
+                if ty.cols.is_some() && matches!(ty.elem, Elem::F16 | Elem::BF16) {
+                    costs[v.index()] = 0;
+                }
+            }
+            Stmt::For { body, .. } | Stmt::If { body, .. } | Stmt::Guard { body, .. } => {
+                free_sums(program, body, read, costs)
+            }
             _ => {}
         }
     }
@@ -148,7 +175,7 @@ impl Pressure {
         let outside: BTreeSet<ValueId> = live.clone();
         // Whatever the body reads from outside is needed until its last iteration ends.
         let mut reads = BTreeSet::new();
-        reads_of(body, &mut reads);
+        reads_of(body, &|_| true, &mut reads);
         let mut defined = BTreeSet::new();
         defined_in(body, &mut defined);
         defined.extend(carried.iter().map(|c| c.param));
@@ -174,25 +201,26 @@ fn ix_values(ix: &Ix, live: &mut BTreeSet<ValueId>) {
     }
 }
 
-fn reads_of(stmts: &[Stmt], reads: &mut BTreeSet<ValueId>) {
+fn reads_of(stmts: &[Stmt], counts: &dyn Fn(&Op) -> bool, reads: &mut BTreeSet<ValueId>) {
     for stmt in stmts {
         match stmt {
-            Stmt::Let(_, op) => reads.extend(arguments(op)),
+            Stmt::Let(_, op) if counts(op) => reads.extend(arguments(op)),
+            Stmt::Let(..) => {}
             Stmt::For {
                 carried, body, lo, hi, ..
             } => {
                 reads.extend([*lo, *hi]);
                 reads.extend(carried.iter().flat_map(|c| [c.init, c.next]));
-                reads_of(body, reads);
+                reads_of(body, counts, reads);
             }
             Stmt::Guard { cond, carried, body } => {
                 reads.insert(*cond);
                 reads.extend(carried.iter().flat_map(|c| [c.init, c.next]));
-                reads_of(body, reads);
+                reads_of(body, counts, reads);
             }
             Stmt::If { cond, body } => {
                 reads.insert(*cond);
-                reads_of(body, reads);
+                reads_of(body, counts, reads);
             }
             Stmt::Store { index, value, mask, .. } => {
                 reads.extend(index.iter().copied().chain([*value]).chain(*mask));

@@ -245,6 +245,7 @@ impl Printer<'_> {
                 let mask = mask.map_or(String::new(), |m| format!(" where v{}", m.0));
                 format!("load t{}[{}]{mask}", tensor.0, list(index))
             }
+            Op::LoadShared { buffer, stage } => format!("load b{}{}", buffer.0, stage_text(*stage)),
             Op::RowReduce(op, v) => format!("row {op:?} v{}", v.0),
             Op::QuadReduce(op, v) => format!("quad {op:?} v{}", v.0),
             Op::Dot {

@@ -384,11 +384,33 @@ const REGISTER_MARGIN: u64 = 87;
 /// A program of 164 values spilled 32 bytes, and of 162 and 152 nothing.
 const WALK_MARGIN: u64 = 12;
 
-/// Checks the registers of a walk over row tiles, beyond what [`validate`] does.
-pub(crate) fn validate_walk(program: &TileProgram, machine: &MachineModel) -> Result<(), LowerError> {
-    let threads = u64::from(program.threads() * program.blocks_per_sm.max(1));
-    let budget = (machine.registers_per_sm / threads.max(1)).min(machine.registers_per_thread);
-    let need = register_estimate(program) + REGISTER_MARGIN + WALK_MARGIN;
+/// What a walk needs besides where tensors are not aligned to 16 bytes, whose tiles are copied in smaller units: a program of 149 values spilled 4 bytes.
+const NARROW_WALK_MARGIN: u64 = 8;
+
+/// Checks that `values` registers of a thread fit beside what the program needs besides; `walk`: it walks row tiles with a carried state.
+pub(crate) fn registers_fit(
+    program: &TileProgram,
+    values: u64,
+    machine: &MachineModel,
+    walk: bool,
+) -> Result<(), LowerError> {
+    let (budget, margin) = match program.roles {
+        Roles::Uniform => {
+            let threads = u64::from(program.threads()) * u64::from(program.blocks_per_sm);
+            let share = machine.registers_per_sm / threads.max(1);
+            let narrow = program.tensors.iter().any(|t| t.align < 16);
+            let margin = match (walk, narrow) {
+                (false, _) => REGISTER_MARGIN,
+                (true, false) => REGISTER_MARGIN + WALK_MARGIN,
+                (true, true) => REGISTER_MARGIN + WALK_MARGIN + NARROW_WALK_MARGIN,
+            };
+            (share.min(machine.registers_per_thread), margin as i64)
+        }
+        Roles::Specialised { consumer_registers, .. } => {
+            (u64::from(consumer_registers), consumer_margin(consumer_registers))
+        }
+    };
+    let need = values.saturating_add_signed(margin);
     if need > budget {
         return Err(past("registers of a thread (estimate)", need, budget));
     }
@@ -435,6 +457,11 @@ pub(crate) fn shared_fits(program: &TileProgram, machine: &MachineModel) -> Resu
 /// # Errors
 /// Names the limit that is passed, with the numbers.
 pub fn validate(program: &TileProgram, machine: &MachineModel) -> Result<(), LowerError> {
+    validate_as(program, machine, false)
+}
+
+/// [`validate`], for walks over row tiles as well.
+pub(crate) fn validate_as(program: &TileProgram, machine: &MachineModel, walk: bool) -> Result<(), LowerError> {
     if program.roles != Roles::Uniform && !machine.specialises {
         return Err(LowerError::Schedule(format!(
             "{} has no specialised programs",
@@ -448,18 +475,5 @@ pub fn validate(program: &TileProgram, machine: &MachineModel) -> Result<(), Low
     if threads > machine.threads_per_sm {
         return limit(&format!("threads of {blocks} blocks"), threads, machine.threads_per_sm);
     }
-    let (budget, margin) = match program.roles {
-        Roles::Uniform => {
-            let share = machine.registers_per_sm / threads.max(1);
-            (share.min(machine.registers_per_thread), REGISTER_MARGIN as i64)
-        }
-        Roles::Specialised { consumer_registers, .. } => {
-            (u64::from(consumer_registers), consumer_margin(consumer_registers))
-        }
-    };
-    let need = register_estimate(program).saturating_add_signed(margin);
-    if need > budget {
-        return limit("registers of a thread (estimate)", need, budget);
-    }
-    Ok(())
+    registers_fit(program, register_estimate(program), machine, walk)
 }

@@ -446,6 +446,7 @@ impl Verifier<'_> {
                     "a load's type is not the join of its indices".into()
                 })
             }
+            Op::LoadShared { buffer, stage } => self.load_shared(ty, *buffer, *stage),
             Op::RowReduce(reduce, v) => self.row_reduce(ty, *reduce, *v),
             Op::QuadReduce(_, v) => {
                 let from = self.used(*v)?;
@@ -462,6 +463,24 @@ impl Verifier<'_> {
                 kind,
             } => self.dot(ty, *left, *right, *over, *acc, *kind),
         }
+    }
+
+    fn load_shared(&self, ty: Type, buffer: crate::ir::BufferId, stage: Option<ValueId>) -> Res {
+        ensure(self.p.roles == Roles::Uniform, || {
+            "a load from shared memory in a program with roles".into()
+        })?;
+        let b = self.p.buffers.get(buffer.index()).ok_or("unknown buffer")?;
+        let axes = (ty.rows, ty.cols);
+        let same = axes == (Some(b.rows), Some(b.cols)) || axes == (Some(b.cols), Some(b.rows));
+        ensure(same && ty.elem == b.elem, || {
+            format!("a load that is no tile of buffer `{}`", b.name)
+        })?;
+        let half = matches!(b.elem, Elem::F16 | Elem::BF16);
+        let own = b.elem == Elem::F32 && ty.rows == Some(b.rows);
+        ensure(half || own, || {
+            format!("a load of {:?} from shared memory, or of its transpose", b.elem)
+        })?;
+        stage.map_or(Ok(()), |s| self.scalar(s, Elem::I32))
     }
 
     fn math(&self, ty: Type, math: Math, args: &[ValueId]) -> Res {

@@ -8,12 +8,14 @@ mod common;
 mod spec;
 
 use chain::{Outcome, check, schedule};
-use common::specs::planned;
+use common::specs::{extents, planned, scalars};
+use common::{execute, inputs};
 use einloom_tile::lower::{chunks, lower, lower_by_default, lower_unchecked};
 use einloom_tile::lowered::LoweredKernel;
-use einloom_tile::machine::{SM_80, SM_90A};
+use einloom_tile::machine::{MachineModel, SM_80, SM_90A};
 use einloom_tile::print::print;
 use einloom_tile::schedule::{Schedule, ShapeClass};
+use einloom_tile::verify::verify;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -32,6 +34,14 @@ k[b,h,m,e] = max(K, 0) + exp(min(K, 0))
 S[b,h,p,m] = q * k where m <= p + M - P
 D[b,h,p] = sum[m](S)
 out O[b,h,p,f] : T = S * V / D
+";
+
+const TWO: &str = "cascade two
+rank b, h, p, m, e = 128, f = E
+in  Q[b,h,p,e], K[b,h,m,e], V[b,h,m,f], W[b,h,m,f] : bf16
+S[b,h,p,m] = Q * K / E where m <= p + M - P
+out O[b,h,p,f] : bf16 = S * V
+out U[b,h,p,f] : bf16 = S * W
 ";
 
 const RETENTION: &str = "cascade retention
@@ -114,14 +124,13 @@ fn softmax_of_every_prefix() {
     equal(PREFIX, 12);
 }
 
-/// The wide head does not fit with its features in registers: it is lowered directly, with the reason at hand.
+/// Two states of 128 x 128 numbers do not fit: they are lowered directly, with the reason at hand.
 #[test]
 fn what_does_not_fit_visits_every_pair() {
-    let text = NORMALISED
-        .replace(": T", ": bf16")
-        .replace("e = 16", "e = 128")
-        .replace("f = 32", "f = E");
-    for (text, by_chunks) in [(text.as_str(), false), (&RETENTION.replace("e = 16", "e = 128"), true)] {
+    let normalised = NORMALISED.replace(": T", ": bf16").replace("e = 16", "e = 128");
+    let head = normalised.replace("f = 32", "f = E");
+    let retention = RETENTION.replace("e = 16", "e = 128");
+    for (text, by_chunks) in [(TWO, false), (&head, true), (&retention, true)] {
         let plan = planned(text);
         let shape = ShapeClass::aligned(&plan, 16);
         for machine in [&SM_80, &SM_90A] {
@@ -131,6 +140,43 @@ fn what_does_not_fit_visits_every_pair() {
             assert_eq!(how.is_ok(), by_chunks, "{how:?}");
             let again = lower(&plan, 0, &schedule, machine, &shape).expect("it fitted a moment ago");
             assert_eq!(kernel.program, again.program);
+        }
+    }
+}
+
+/// Keys are read from copies that are issued a tile ahead, in both loops, although their features are computed.
+#[test]
+fn computed_operands_are_copied_ahead() {
+    let text = NORMALISED.replace(": T", ": bf16");
+    let program = print(&lowered(&text, &small()).program);
+    assert_eq!(program.matches("BF16[k16,cols16] = load b").count(), 2, "{program}");
+    let direct = NORMALISED.replace(": T", ": f32");
+    assert!(!print(&lowered(&direct, &small()).program).contains("= load b"));
+}
+
+/// Where registers are few, the state lies in shared memory while a row tile visits its own points: the same bits come out.
+#[test]
+fn parked_states_change_no_bit() {
+    for text in [&NORMALISED.replace(": T", ": bf16"), RETENTION] {
+        let plan = planned(text);
+        let shape = ShapeClass::aligned(&plan, 16);
+        let mut few = (120..=255).rev().filter_map(|registers_per_thread| {
+            let machine = MachineModel {
+                registers_per_thread,
+                ..SM_80
+            };
+            let parked = lower(&plan, 0, &small(), &machine, &shape).ok()?;
+            let text = print(&parked.program);
+            (text.contains("// chunks") && text.contains(" state[")).then_some(parked)
+        });
+        let parked = few
+            .next()
+            .expect("some number of registers holds a row tile or the state");
+        verify(&parked.program).expect("a legal program");
+        for tokens in [5, 40, 70] {
+            let inputs = inputs(&plan, &extents(&plan, tokens), &scalars(&plan), &|_| 1, 7);
+            let held = execute(&plan, &[lowered(text, &small())], &inputs);
+            assert_eq!(execute(&plan, std::slice::from_ref(&parked), &inputs), held, "{tokens}");
         }
     }
 }

@@ -11,9 +11,9 @@ use einloom_plan::ir::FusedPlan;
 use einloom_plan::{PlanOptions, plan};
 use einloom_tile::ir::{DotKind, Op, Operand, Stmt, TileProgram};
 use einloom_tile::lower::{LowerError, default_schedule, lower, lower_unchecked};
-use einloom_tile::machine::{MachineModel, SM_80};
+use einloom_tile::machine::{MachineModel, SM_80, SM_90A};
 use einloom_tile::print::print;
-use einloom_tile::schedule::{Schedule, ShapeClass};
+use einloom_tile::schedule::{Schedule, ShapeClass, candidates};
 
 fn attention(width: u32) -> FusedPlan {
     let text = format!(
@@ -232,6 +232,20 @@ fn the_same_plan_twice_is_the_same_program() {
                     .collect()
             };
             assert_eq!(text(), text(), "{}", case.text);
+        }
+    }
+}
+
+/// The search refuses early what cannot fit; it finds what lowering every candidate as a whole would find.
+#[test]
+fn the_search_skips_nothing_that_fits() {
+    for width in [64, 128, 256] {
+        let plan = attention(width);
+        let shape = ShapeClass::aligned(&plan, 16);
+        for (machine, kernel) in [(&SM_80, 0), (&SM_90A, 0), (&SM_90A, 1)] {
+            let fits = |s: &Schedule| lower(&plan, kernel, s, machine, &shape).is_ok();
+            let first = candidates(machine).into_iter().find(fits).expect("a candidate fits");
+            assert_eq!(default_schedule(&plan, kernel, machine, &shape), Ok(first), "{width}");
         }
     }
 }

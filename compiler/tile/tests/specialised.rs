@@ -218,3 +218,48 @@ fn the_last_tiles_are_dealt() {
         compare(&plan, &inputs, &wanted, std::slice::from_ref(&kernel));
     }
 }
+
+/// The text of a loop's body, from its line to what it leaves to the next iteration.
+fn body<'a>(text: &'a str, label: &str) -> &'a str {
+    let from = text.find(&format!("// {label}")).expect("a loop of this label");
+    let rest = &text[from..];
+    &rest[..rest.find(" next v").unwrap_or(rest.len())]
+}
+
+/// Weights without a reference are summed from the dot's operand, a tile late; turns go on at the first results unless accumulators are scaled.
+#[test]
+fn sums_follow_their_dots_and_turns_go_on() {
+    let ways = Specialised {
+        overlap: true,
+        turns: true,
+        ..Specialised::default()
+    };
+    let wanted = Schedule {
+        rows: 128,
+        warps: 8,
+        ..schedule(2, Some(ways))
+    };
+    let text = |file: &str| {
+        let plan = planned(&narrow(file));
+        let shape = ShapeClass::aligned(&plan, 16);
+        print(
+            &lower_unchecked(&plan, 0, &wanted, &shape)
+                .expect("a specialised form")
+                .program,
+        )
+    };
+    let softcap = text(include_str!("../../../dsl-examples/softcap.ein"));
+    for label in ["full0", "tail0"] {
+        let body = body(&softcap, label);
+        let at = |what: &str| body.find(what).unwrap_or_else(|| panic!("no {what}: {body}"));
+        assert!(at("row Sum") < at(" + dot["), "{body}");
+        assert_eq!(body.matches("row Sum").count(), 1, "{body}");
+        assert!(at("wait for dots but 1") < at("pass the turn"), "{body}");
+    }
+    // The running maximum scales the accumulator of the last dots.
+    let causal = text(include_str!("../../../dsl-examples/causal.ein"));
+    let body = body(&causal, "full0");
+    let at = |what: &str| body.find(what).unwrap_or_else(|| panic!("no {what}: {body}"));
+    assert!(at("pass the turn") < at("wait for dots but 1"), "{body}");
+    assert!(at(" + dot[") < at("row Sum"), "{body}");
+}

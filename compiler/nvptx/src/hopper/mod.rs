@@ -8,6 +8,10 @@
 mod barrier;
 mod check;
 mod fill;
+pub(crate) mod homes;
+mod lines;
+pub(crate) mod named;
+mod occupancy;
 mod outgoing;
 pub(crate) mod ring;
 mod role;

@@ -8,7 +8,7 @@ use crate::cx::{Effect, V};
 use crate::error::{Res, invalid};
 use crate::kernel::Kernel;
 use crate::shared::BLOCK_ROW;
-use crate::value::{Form, Value};
+use crate::value::Form;
 use einloom_tile::ir::{Elem, Passage, Stmt, ValueId};
 use inkwell::values::IntValue;
 
@@ -32,8 +32,8 @@ impl<'c> Kernel<'_, 'c> {
     pub(crate) fn send(&mut self, passage: Passage, index: &[ValueId], value: ValueId) -> Res<()> {
         let layout = self.layouts[passage.buffer.index()];
         let elem = self.program.buffers[passage.buffer.index()].elem;
-        let value = self.cast(&self.value(value)?, elem)?;
-        let whole = matches!(value.form, Form::Tile(1, n) if n.is_multiple_of(2) && 8 * n == layout.cols as usize);
+        let form = self.form(value)?;
+        let whole = matches!(form, Form::Tile(1, n) if n.is_multiple_of(2) && 8 * n == layout.cols as usize);
         if !whole || !matches!(elem, Elem::F16 | Elem::BF16) || layout.block_bytes == 0 {
             return invalid("a tile that is no whole box is stored by box copies");
         }
@@ -41,7 +41,7 @@ impl<'c> Kernel<'_, 'c> {
         let at = self.box_coordinates(passage, index)?;
         self.wait_sent();
         self.cx.asm("bar.warp.sync 0xffffffff;", "", &[], Effect::Convergent);
-        self.put(start, layout.block_bytes, &value);
+        self.put(start, layout.block_bytes, value, elem)?;
         self.proxy_fence();
         self.cx.asm("bar.warp.sync 0xffffffff;", "", &[], Effect::Convergent);
         self.start_copies(passage, start, &at);
@@ -79,10 +79,17 @@ impl<'c> Kernel<'_, 'c> {
         outer.iter().enumerate().map(coordinate).collect()
     }
 
-    fn put(&self, start: IntValue<'c>, block_bytes: u32, value: &Value<'c>) {
+    fn put(&self, start: IntValue<'c>, block_bytes: u32, value: ValueId, elem: Elem) -> Res<()> {
         let cx = &self.cx;
         let n = |n: i64| cx.i32(n);
-        let Form::Tile(_, groups) = value.form else { return };
+        let form = self.form(value)?;
+        let Form::Tile(_, groups) = form else {
+            return invalid("a store of something that is no tile");
+        };
+        let stored = match self.home_pairs(value, elem, &[])? {
+            Some(_) => None,
+            None => Some(self.cast(&self.value(value)?, elem)?),
+        };
         // Lanes address matrix `lane / 8`: odd ones are the lower rows, the last two the second group.
         let (row, matrix) = (cx.iand(self.lanes.lane, n(7)), cx.lshr(self.lanes.lane, n(3)));
         let lower = cx.shl(cx.iand(matrix, n(1)), n(3));
@@ -93,13 +100,26 @@ impl<'c> Kernel<'_, 'c> {
             let (block, within) = (group / BLOCK_GROUPS, group % BLOCK_GROUPS);
             let address = cx.ixor(first, n(16 * within as i64));
             let mut args: Vec<V<'c>> = vec![address.into()];
-            for (group, half) in [(group, 0), (group, 1), (group + 1, 0), (group + 1, 1)] {
-                args.push(value.pair(0, group, half));
-            }
+            let parts = [(group, 0), (group, 1), (group + 1, 0), (group + 1, 1)];
+            let (before, names) = match &stored {
+                Some(value) => {
+                    args.extend(parts.map(|(group, half)| value.pair(0, group, half)));
+                    (String::new(), ["$1", "$2", "$3", "$4"].map(str::to_owned).to_vec())
+                }
+                None => self
+                    .home_pairs(
+                        value,
+                        elem,
+                        &parts.map(|(group, half)| form.pair_position(0, group, half)),
+                    )?
+                    .unwrap_or_default(),
+            };
             let offset = block * block_bytes as usize;
-            let text = format!("stmatrix.sync.aligned.m8n8.x4.shared.b16 [$0+{offset}], {{$1, $2, $3, $4}};");
-            cx.asm(&text, "r,r,r,r,r", &args, Effect::Convergent);
+            let list = names.join(", ");
+            let text = format!("{{\n{before}stmatrix.sync.aligned.m8n8.x4.shared.b16 [$0+{offset}], {{{list}}};\n}}");
+            cx.asm(&text, &vec!["r"; args.len()].join(","), &args, Effect::Convergent);
         }
+        Ok(())
     }
 
     /// One lane starts all copies of the warp, as one group.

@@ -2,6 +2,7 @@
 
 use crate::cx::{Cx, Effect};
 use crate::error::{Res, invalid};
+use crate::hopper::homes::Homes;
 use crate::hopper::outgoing::sends;
 use crate::hopper::ring::source_kinds;
 use crate::kernel::{Kernel, Lanes};
@@ -119,6 +120,12 @@ impl<'c> Kernel<'_, 'c> {
         self.pending.clear();
         self.values.fill(None);
         self.role = role;
+        self.homes = match role {
+            Role::Consumer => Homes::of(self.program, slice),
+            _ => Homes::default(),
+        };
+        self.cx.builder.position_at_end(entry);
+        self.declare_homes()?;
         self.cx.builder.position_at_end(start);
         self.statements(slice)?;
         if role == Role::Consumer && sends(slice) {

@@ -3,10 +3,12 @@
 //! The four warps of a warpgroup hold 64 rows; the accumulator's order is that of tiles, and the left operand's order in registers that of
 //! 16-bit pairs (`crate::value`). Operands in shared memory are given by descriptors (PTX ISA, "Matrix descriptor"): address, the stride between blocks of
 //! 64 columns (used where the contracted axis is the buffer's rows), the stride of 1024 between groups of 8 rows, swizzle of 128 bytes.
-//! A dot is one statement: fence, all steps, commit. Its result is pending until [`Kernel::dot_wait`] ties it through a wait.
+//! A dot is one statement: fence, all steps, commit. Its result is pending until [`Kernel::dot_wait`]: one in a home ([`crate::hopper::homes`]) may be read from
+//! then on, any other is tied through the wait.
 
 use crate::cx::{Effect, V};
 use crate::error::{Res, invalid, unsupported};
+use crate::hopper::named::Names;
 use crate::kernel::Kernel;
 use crate::shared::{BLOCK_ROW, Layout};
 use crate::value::{Form, Value, is_half};
@@ -56,7 +58,17 @@ fn offset(layout: Layout, transposed: bool, step: u32, column: u32) -> u32 {
 /// The left operand.
 enum Left<'c> {
     Registers(Value<'c>),
+    /// Names of the registers.
+    Named(Names, Elem),
     Shared(Source<'c>),
+}
+
+/// Where a dot's sums are.
+enum Sums<'c> {
+    /// In values of LLVM: what is accumulated onto, nothing for zeros.
+    Values(Option<Vec<V<'c>>>),
+    /// In named registers, which hold zeros only in name if `fresh`.
+    Named { names: Names, fresh: bool },
 }
 
 impl<'c> Kernel<'_, 'c> {
@@ -83,25 +95,26 @@ impl<'c> Kernel<'_, 'c> {
         let right = self.descriptor(buffer, stage, over, false)?;
         let left = match left {
             Operand::Shared(buffer, stage) => Left::Shared(self.descriptor(buffer, stage, over, true)?),
-            Operand::Register(value) => Left::Registers(self.value(value)?),
+            Operand::Register(value) => match self.home_names(value) {
+                Some(names) => Left::Named(names, self.program.values[value.index()].elem),
+                None => Left::Registers(self.value(value)?),
+            },
         };
         let elem = match &left {
             Left::Shared(source) => source.elem,
             Left::Registers(value) if value.is_packed() && value.form == Form::Tile(1, depth as usize / 8) => {
                 value.elem
             }
-            Left::Registers(_) => {
+            Left::Named(names, elem) if names.len() == depth as usize / 4 => *elem,
+            Left::Registers(_) | Left::Named(..) => {
                 return invalid("the left operand of a matrix dot should be a 16-bit tile over the contracted axis");
             }
         };
         if elem != right.elem {
             return invalid("the operands of a matrix dot should have one 16-bit type");
         }
-        let sums = match acc {
-            Some(acc) => self.accumulator(acc, form)?,
-            None => None,
-        };
-        let lanes = self.multiply(&left, &right, depth / 16, 8 * groups as u32, sums);
+        let sums = self.sums(id, acc, form)?;
+        let lanes = self.multiply(&left, &right, depth / 16, 8 * groups as u32, &sums);
         self.pending.push(Pending { id, consumed: false });
         Ok(Value {
             form,
@@ -110,7 +123,7 @@ impl<'c> Kernel<'_, 'c> {
         })
     }
 
-    /// Emits [`einloom_tile::ir::Stmt::DotWait`]: completed results are tied through the wait, so that no use moves before it.
+    /// Emits [`einloom_tile::ir::Stmt::DotWait`]: completed results are read behind the wait, or tied through it, so that no use moves before it.
     pub(crate) fn dot_wait(&mut self, n: u32) -> Res<()> {
         let done = self.pending.len().saturating_sub(n as usize);
         let results: Vec<ValueId> = self
@@ -119,11 +132,23 @@ impl<'c> Kernel<'_, 'c> {
             .filter(|p| !p.consumed)
             .map(|p| p.id)
             .collect();
+        let (named, results): (Vec<_>, Vec<_>) = results.into_iter().partition(|&id| self.homes.home(id).is_some());
+        let named: Vec<ValueId> = named.into_iter().filter(|&id| self.homes.is_read(id)).collect();
         let values = results.iter().map(|&id| self.value(id)).collect::<Res<Vec<_>>>()?;
         let lanes: Vec<V<'c>> = values.iter().flat_map(|v| v.lanes.iter().copied()).collect();
         let text = format!("wgmma.wait_group.sync.aligned {n};");
-        if lanes.is_empty() {
+        if lanes.is_empty() && named.is_empty() {
             self.cx.asm(&text, "", &[], Effect::Convergent);
+            return Ok(());
+        }
+        if !named.is_empty() {
+            let mut lanes = self.snapshots(&text, &named)?.into_iter();
+            for id in named {
+                let n = self.form(id)?.len();
+                self.bind_home(id, lanes.by_ref().take(n).collect())?;
+            }
+        }
+        if lanes.is_empty() {
             return Ok(());
         }
         let constraints = tied(lanes.len());
@@ -143,6 +168,22 @@ impl<'c> Kernel<'_, 'c> {
             self.define(id, value)?;
         }
         Ok(())
+    }
+
+    /// What the dot `id` accumulates onto.
+    fn sums(&mut self, id: ValueId, acc: Option<ValueId>, form: Form) -> Res<Sums<'c>> {
+        let Some(names) = self.home_names(id) else {
+            let values = acc.map(|acc| self.accumulator(acc, form)).transpose()?;
+            return Ok(Sums::Values(values.flatten()));
+        };
+        let Some(acc) = acc.filter(|&acc| self.homes.constant(acc) != Some(0)) else {
+            return Ok(Sums::Named { names, fresh: true });
+        };
+        for pending in self.pending.iter_mut().filter(|p| p.id == acc) {
+            pending.consumed = true;
+        }
+        self.flow(acc, id)?;
+        Ok(Sums::Named { names, fresh: false })
     }
 
     /// Elements to accumulate onto; nothing for zeros, which the unit supplies itself.
@@ -213,19 +254,10 @@ impl<'c> Kernel<'_, 'c> {
     }
 
     /// The statement, one for each 256 columns.
-    fn multiply(
-        &self,
-        left: &Left<'c>,
-        right: &Source<'c>,
-        steps: u32,
-        columns: u32,
-        sums: Option<Vec<V<'c>>>,
-    ) -> Vec<V<'c>> {
+    fn multiply(&self, left: &Left<'c>, right: &Source<'c>, steps: u32, columns: u32, sums: &Sums<'c>) -> Vec<V<'c>> {
         let mut res = Vec::new();
         for first in (0..columns).step_by(MAX_COLUMNS as usize) {
             let count = MAX_COLUMNS.min(columns - first);
-            let (from, lanes) = (first as usize / 2, count as usize / 2);
-            let sums = sums.as_ref().map(|s| &s[from..from + lanes]);
             let last = first + count == columns;
             res.extend(self.multiply_columns(left, right, steps, (first, count), sums, last));
         }
@@ -238,44 +270,51 @@ impl<'c> Kernel<'_, 'c> {
         right: &Source<'c>,
         steps: u32,
         (first, count): (u32, u32),
-        sums: Option<&[V<'c>]>,
+        sums: &Sums<'c>,
         last: bool,
     ) -> Vec<V<'c>> {
-        let lanes = count as usize / 2;
-        let mut args: Vec<V<'c>> = sums.map(<[V<'c>]>::to_vec).unwrap_or_default();
-        let mut constraints = if sums.is_some() {
-            tied(lanes)
-        } else {
-            vec!["=f"; lanes].join(",")
+        let list = |from: usize, n: usize| (from..from + n).map(|i| format!("${i}")).collect::<Vec<_>>().join(", ");
+        let at = first as usize / 2..(first + count) as usize / 2;
+        let mut args: Vec<V<'c>> = Vec::new();
+        let (mut constraints, lanes, fresh, sum) = match sums {
+            Sums::Values(Some(sums)) => {
+                args.extend(&sums[at.clone()]);
+                (vec![tied(at.len())], at.len(), false, list(0, at.len()))
+            }
+            Sums::Values(None) => (vec!["=f".to_owned(); at.len()], at.len(), true, list(0, at.len())),
+            Sums::Named { names, fresh } => (Vec::new(), 0, *fresh, names[at].join(", ")),
         };
         let left_at = lanes + args.len();
         match left {
             Left::Registers(value) => {
                 // Two groups of 8 columns a step, each with both halves of the rows: the order of a0..a3.
                 args.extend(&value.lanes);
-                constraints.push_str(&",r".repeat(value.lanes.len()));
+                constraints.extend(vec!["r".to_owned(); value.lanes.len()]);
             }
+            Left::Named(..) => {}
             Left::Shared(source) => {
                 args.push(source.descriptor.into());
-                constraints.push_str(",l");
+                constraints.push("l".to_owned());
             }
         }
         let right_at = lanes + args.len();
         args.push(right.descriptor.into());
-        constraints.push_str(",l");
+        constraints.push("l".to_owned());
 
-        let list = |from: usize, n: usize| (from..from + n).map(|i| format!("${i}")).collect::<Vec<_>>().join(", ");
         let name = if right.elem == Elem::BF16 { "bf16" } else { "f16" };
-        let sum = list(0, lanes);
         let mut text =
             "{\n.reg .b64 da, db;\n.reg .pred none, add;\nsetp.ne.b32 none, 0, 0;\nsetp.eq.b32 add, 0, 0;\n".to_owned();
         text.push_str("wgmma.fence.sync.aligned;\n");
         for step in 0..steps {
-            let scale = if step == 0 && sums.is_none() { "none" } else { "add" };
+            let scale = if step == 0 && fresh { "none" } else { "add" };
             let turned = u32::from(right.transposed);
             let (a, tail) = match left {
                 Left::Registers(_) => {
                     let a = list(left_at + 4 * step as usize, 4);
+                    (format!("{{{a}}}"), format!("{scale}, 1, 1, {turned}"))
+                }
+                Left::Named(names, _) => {
+                    let a = names[4 * step as usize..][..4].join(", ");
                     (format!("{{{a}}}"), format!("{scale}, 1, 1, {turned}"))
                 }
                 Left::Shared(source) => {
@@ -293,6 +332,11 @@ impl<'c> Kernel<'_, 'c> {
             text.push_str("wgmma.commit_group.sync.aligned;\n");
         }
         text.push('}');
+        let constraints = constraints.join(",");
+        if lanes == 0 {
+            self.cx.asm(&text, &constraints, &args, Effect::Convergent);
+            return Vec::new();
+        }
         let ty = self.cx.f32t().into();
         self.cx
             .asm_values(ty, lanes, &text, &constraints, &args, Effect::Convergent)

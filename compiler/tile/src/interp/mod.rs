@@ -347,6 +347,25 @@ impl Block<'_> {
         self.shared.write(buffer, stage, cells)
     }
 
+    fn load_shared(&mut self, id: ValueId, buffer: BufferId, stage: Option<ValueId>) -> Result<Cells, InterpError> {
+        let stage = stage.map_or(Ok(0), |s| self.scalar(s))?;
+        let ty = self.program.values[id.index()];
+        let info = &self.program.buffers[buffer.index()];
+        let grid = self.grid(id);
+        let turned = ty.rows != Some(info.rows);
+        let from = self.shared.read(buffer, stage)?;
+        if !turned {
+            return Ok(from.clone());
+        }
+        let mut cells = Cells::poison(ty.elem, grid.len());
+        for row in 0..grid.rows {
+            for col in 0..grid.cols {
+                cells.set(row * grid.cols + col, from, col * grid.rows + row);
+            }
+        }
+        Ok(cells)
+    }
+
     fn copied(
         &self,
         buffer: BufferId,
@@ -429,6 +448,7 @@ impl Block<'_> {
             Op::Math(math, args) => self.pointwise(id, *math, args)?,
             Op::Cast(arg) => self.cast(ty.elem, *arg)?,
             Op::Load { tensor, index, mask } => self.load(id, *tensor, index, *mask)?,
+            Op::LoadShared { buffer, stage } => self.load_shared(id, *buffer, *stage)?,
             Op::RowReduce(reduce, arg) => self.row_reduce(*reduce, *arg)?,
             Op::QuadReduce(_, arg) => self.value(*arg)?.clone(),
             Op::Dot {

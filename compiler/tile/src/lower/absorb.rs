@@ -228,7 +228,7 @@ impl Lowerer<'_> {
                         weight,
                         mask,
                         before,
-                        (rounds, alike),
+                        rounds,
                     )?
                 }
                 None => {
@@ -269,10 +269,7 @@ impl Lowerer<'_> {
         mask: Option<ValueId>,
         alike: Option<Elem>,
     ) -> Result<ValueId> {
-        let mut streamed = self.eval(ctx, carry.streamed)?;
-        if let Some(elem) = alike {
-            streamed = self.rounded(streamed, elem);
-        }
+        let streamed = self.eval(ctx, carry.streamed)?;
         let value = match weight {
             Some(weight) => self.b.mul(weight, streamed),
             None => streamed,
@@ -289,10 +286,14 @@ impl Lowerer<'_> {
             self.masked(value, mask, identity)
         };
         let rows = self.row()?.axis;
-        if !layout.reduces(&carry.inner) {
-            return Ok(self.widen(value, Some(rows), None));
+        let reduces = layout.reduces(&carry.inner);
+        let mut tile = self.widen(value, Some(rows), reduces.then_some(layout.cols.axis));
+        if let Some(elem) = alike {
+            tile = self.rounded(tile, elem);
         }
-        let tile = self.widen(value, Some(rows), Some(layout.cols.axis));
+        if !reduces {
+            return Ok(tile);
+        }
         Ok(self.b.row_reduce(carry.op, tile, !self.by_chunks))
     }
 
@@ -310,7 +311,7 @@ impl Lowerer<'_> {
         weight: Option<ValueId>,
         mask: Option<ValueId>,
         before: ValueId,
-        (rounds, alike): (bool, Option<Elem>),
+        rounds: bool,
     ) -> Result<ValueId> {
         let mut term = Term::one();
         let mut over = layout.cols.clone();
@@ -326,8 +327,11 @@ impl Lowerer<'_> {
         }
         // A weight is 0 where its point does not count, which masks all factors that are finite there.
         let finite = term.factors.iter().all(|&f| self.is_finite(f));
+        let mut tested = false;
         if weight.is_none() || !finite {
+            // Both hold the test of the columns, the mask alone or among others.
             let mask = mask.filter(|&m| Some(m) != self.inside(&over, false));
+            tested = mask.is_some() && layout.reduces(&carry.inner);
             term.masks.extend(mask);
         }
         if let Some(weight) = weight {
@@ -348,7 +352,7 @@ impl Lowerer<'_> {
             over: &over,
             acc: Some(before),
             rounds,
-            alike: alike.is_some(),
+            tested,
             conds: &carry.conds,
         };
         let mut result = left.clone();

@@ -517,6 +517,7 @@ pub(crate) fn arguments(op: &Op) -> Vec<ValueId> {
         Op::Real(_) | Op::Int(_) | Op::Param(_) | Op::Grid(_) | Op::Block | Op::Blocks | Op::Lane => Vec::new(),
         Op::Math(_, list) => list.clone(),
         Op::Cast(v) | Op::RowReduce(_, v) | Op::QuadReduce(_, v) => vec![*v],
+        Op::LoadShared { stage, .. } => stage.iter().copied().collect(),
         Op::Load { index, mask, .. } => index.iter().copied().chain(*mask).collect(),
         Op::Dot { left, right, acc, .. } => operand(left).into_iter().chain(operand(right)).chain(*acc).collect(),
     }

@@ -10,6 +10,8 @@
 //! The untested tiles of a row tile are those that all of its rows see whole; there are never fewer of them in a later row tile, because the bound
 //! does not fall. What the rows share has no row axis of its own: an accumulator that a start contracts (`sum_e Q[p,e] St[e,f]`) has the contracted
 //! rank on rows, whose axis is that of the contraction; one that it reads as it stands, and every reference, is held once for each row.
+//!
+//! Where the state leaves the tested tiles too few registers, its tiles are stored in shared memory as they are, in f32, and taken back behind them.
 
 use super::Lowerer;
 use super::builder::{Const, scalar};
@@ -17,11 +19,12 @@ use super::context::{Base, Ctx, Group};
 use super::course::{Course, Part, Tiles, Visits};
 use super::error::{LowerError, Result};
 use super::facts::const_extent;
+use super::precision::Near;
 use super::roles::Rows;
 use super::scalars::Scalars;
 use super::state::{Place, State, points};
 use super::sweep::{CarryPlan, SweepPlan};
-use crate::ir::{Elem, LoopValue, Op, Stmt, Type, ValueId};
+use crate::ir::{BufferId, Elem, LoopValue, Op, Stmt, Type, ValueId};
 use crate::schedule::ShapeClass;
 use einloom_cascade::expr::{Arena, Expr, ExprId, MapOp, VarId};
 use einloom_plan::ir::{Carry, Chunks, FusedPlan, LeafDef, Sweep};
@@ -37,6 +40,19 @@ pub(crate) struct Shared {
     references: BTreeMap<usize, ValueId>,
     /// Values that go from row tile to row tile: the first value, the name in a row tile, the value behind it.
     walk: Vec<(Const, ValueId, ValueId)>,
+    /// Tiles of the state lie in shared memory while a row tile visits its own points.
+    parks: bool,
+    /// Such tiles by the names that they have in the next row tile.
+    parked: Vec<(ValueId, BufferId)>,
+}
+
+impl Shared {
+    pub(crate) fn new(parks: bool) -> Self {
+        Shared {
+            parks,
+            ..Shared::default()
+        }
+    }
 }
 
 /// How a state's carries are held: those that a start contracts, by the contracted rank, and the others.
@@ -173,10 +189,14 @@ impl Lowerer<'_> {
         let split = split(self.plan, &self.exprs, &chunks).ok_or_else(|| unsupported("two contracted ranks"))?;
         let held = self.carried(scalar(Elem::I32), Const::Int(0));
         let lo = self.b.map(MapOp::Max, &[held, from]);
-        self.state_loop(ctx, index, &chunks, plan, &split, (lo, to))?;
+        self.state_loop(ctx, index, &chunks, (plan, slots), &split, (lo, to))?;
         let behind = self.b.map(MapOp::Max, &[held, to]);
         self.carry_on(held, behind);
-        let starts = self.starts(ctx, &chunks, sweep, plan, slots)?;
+        // The same functions of the rows as in the tiles that follow, to the same bits, so that they are computed once.
+        self.near = self.near(index);
+        let starts = self.starts(ctx, &chunks, sweep, plan, slots);
+        self.near = Near::default();
+        let starts = starts?;
         let left = Tiles {
             lo: to,
             hi: tiles.hi,
@@ -203,7 +223,7 @@ impl Lowerer<'_> {
         ctx: &Ctx,
         index: usize,
         chunks: &Chunks,
-        plan: &SweepPlan,
+        (plan, own_slots): (&SweepPlan, &[ValueId]),
         split: &Split,
         (lo, hi): (ValueId, ValueId),
     ) -> Result<()> {
@@ -239,6 +259,8 @@ impl Lowerer<'_> {
             course: Course::default(),
         };
         let slots: Vec<ValueId> = halves.iter().flat_map(|h| h.slots.iter().copied()).collect();
+        let beside = if self.shared.parks { &[] } else { own_slots };
+        self.accumulators_fit(slots.iter().chain(beside))?;
         let draft = self.draft(
             ctx,
             index,
@@ -276,12 +298,39 @@ impl Lowerer<'_> {
         for half in &halves {
             let own = &behind[at..at + half.slots.len()];
             for (&param, &next) in half.slots.iter().zip(own) {
-                self.carry_on(param, next);
+                self.park(param, next)?;
             }
             self.keep(half, own);
             at += half.slots.len();
         }
         Ok(())
+    }
+
+    /// Hands a value on to the next row tile: a tile by shared memory, if the state is parked there.
+    fn park(&mut self, param: ValueId, next: ValueId) -> Result<()> {
+        let ty = self.b.ty(next);
+        let (true, Elem::F32, Some(rows), Some(cols)) = (self.shared.parks, ty.elem, ty.rows, ty.cols) else {
+            self.carry_on(param, next);
+            return Ok(());
+        };
+        let buffer = self.b.buffer("state", rows, cols, Elem::F32, 1);
+        self.b.push(Stmt::StoreShared {
+            buffer,
+            stage: None,
+            value: next,
+        });
+        self.operands.pending = true;
+        self.shared.parked.push((param, buffer));
+        self.shared_fits()
+    }
+
+    /// Takes parked tiles back, at the end of a row tile.
+    pub(crate) fn take_states(&mut self) {
+        for (param, buffer) in std::mem::take(&mut self.shared.parked) {
+            let ty = self.b.ty(param);
+            let value = self.b.emit_at(0, Op::LoadShared { buffer, stage: None }, ty);
+            self.carry_on(param, value);
+        }
     }
 
     /// Records what the starts read.

@@ -41,8 +41,8 @@ pub(crate) struct Contraction<'c> {
     pub(crate) acc: Option<ValueId>,
     /// Computed operands may be rounded to 16 bits.
     pub(crate) rounds: bool,
-    /// A sum takes the left operand rounded as the dot does.
-    pub(crate) alike: bool,
+    /// The masks of the term hold the test of columns outside of the stream.
+    pub(crate) tested: bool,
     /// Where the contracted points count; the terms' masks say so too.
     pub(crate) conds: &'c [ExprId],
 }
@@ -401,19 +401,24 @@ impl Lowerer<'_> {
                 masks: Vec::new(),
             },
         )?;
-        let value = if c.alike { self.rounded(value, elem) } else { value };
         let mut value = self.widen(value, Some(c.rows.axis), Some(c.over.axis));
         // A weight is 0 already at columns outside of the stream.
         let weighted = factors.iter().any(|f| match f {
             Factor::Value(v) => self.b.ty(*v).cols == Some(c.over.axis),
             Factor::Expr(_) | Factor::Inverse(_) => false,
         });
-        let inside = if weighted { None } else { self.inside(c.over, false) };
+        let inside = if weighted || c.tested {
+            None
+        } else {
+            self.inside(c.over, false)
+        };
         for &mask in masks.iter().chain(&inside) {
             let zero = self.b.real(0.0);
             value = self.b.select(mask, value, zero);
         }
-        let loops = self.b.depth_of(value) > 0 || self.b.depth() == 0 || self.schedule.left_in_registers;
+        // What a walk holds from row tile to row tile leaves few registers; the loop over the tested tiles reads the same operand.
+        let once = self.b.depth() == 0 && !self.by_chunks;
+        let loops = self.b.depth_of(value) > 0 || once || self.schedule.left_in_registers;
         if kind == DotKind::Matrix && loops {
             return Ok(Operand::Register(self.b.cast(value, elem)));
         }

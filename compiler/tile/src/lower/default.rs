@@ -5,7 +5,7 @@
 //! Kernels whose plan has chunks with a carried state take the first schedule that fits these, and only without any the direct form.
 
 use super::error::LowerError;
-use super::{chunks, lower, lower_as};
+use super::{chunks, lower, lower_chunks, lower_either};
 use crate::interp::math::int;
 use crate::lowered::{LoweredKernel, ScalarSource, TensorSource};
 use crate::machine::MachineModel;
@@ -40,7 +40,7 @@ pub fn lower_by_default(
 ) -> Result<(Schedule, LoweredKernel), LowerError> {
     if chunks::chosen(plan, kernel, shape).is_ok() {
         for schedule in chunk_candidates() {
-            if let Ok(lowered) = lower_as(plan, kernel, &schedule, machine, shape, true) {
+            if let Ok(lowered) = lower_chunks(plan, kernel, &schedule, machine, shape, true) {
                 return Ok((schedule, lowered));
             }
         }
@@ -55,16 +55,19 @@ pub fn lower_by_default(
         if fitting.iter().any(|(other, _)| tile(other) == tile(&schedule)) {
             continue;
         }
-        match lower(plan, kernel, &schedule, machine, shape) {
+        match lower_either(plan, kernel, &schedule, machine, shape, true) {
             Ok(lowered) if expected.is_none() || schedule.specialised.is_none() => return Ok((schedule, lowered)),
             Ok(lowered) => fitting.push((schedule, lowered)),
             Err(error @ (LowerError::Unsupported { .. } | LowerError::Bug(_))) => return Err(error),
-            Err(error) => last = Some(error),
+            Err(_) => last = Some(schedule),
         }
     }
-    let error = last.unwrap_or_else(|| LowerError::Bug("no schedule was tried".to_owned()));
-    let Some(expected) = expected else { return Err(error) };
-    let (us, best) = expected.fastest(fitting, machine).ok_or(error)?;
+    let chosen = expected.and_then(|e| e.fastest(fitting, machine).map(|best| (e, best)));
+    let Some((expected, (us, best))) = chosen else {
+        // Once more, for the limit that the whole program passes.
+        let last = last.ok_or_else(|| LowerError::Bug("no schedule was tried".to_owned()))?;
+        return lower(plan, kernel, &last, machine, shape).map(|lowered| (last, lowered));
+    };
     // Where the position alone raises the maximum, the first tile's is a bad reference.
     let exact = exact(&best.0);
     Ok(match lower(plan, kernel, &exact, machine, shape) {

@@ -41,6 +41,9 @@ impl Lowerer<'_> {
                 .ok_or_else(|| LowerError::Bug(format!("variable {} is not bound", self.var_name(var)))),
             Expr::Extent(_) | Expr::Scalar(_) => Ok(self.uniform(id)),
             Expr::Input(input, index) => {
+                if let Some(value) = self.staged(ctx, id)? {
+                    return Ok(value);
+                }
                 let extents: Vec<ExprId> = self.plan.cascade.inputs[input.index()]
                     .dims
                     .iter()

@@ -8,6 +8,7 @@
 
 mod absorb;
 mod alignment;
+mod arrange;
 mod balance;
 mod builder;
 mod chunks;
@@ -71,12 +72,58 @@ pub fn lower(
     machine: &MachineModel,
     shape: &ShapeClass,
 ) -> std::result::Result<LoweredKernel, LowerError> {
+    lower_either(plan, kernel, schedule, machine, shape, false)
+}
+
+/// As [`lower`]; `early`: for searches among many schedules (see [`Form`]).
+fn lower_either(
+    plan: &FusedPlan,
+    kernel: usize,
+    schedule: &Schedule,
+    machine: &MachineModel,
+    shape: &ShapeClass,
+    early: bool,
+) -> Result<LoweredKernel> {
     if chunks::chosen(plan, kernel, shape).is_ok()
-        && let Ok(lowered) = lower_as(plan, kernel, schedule, machine, shape, true)
+        && let Ok(lowered) = lower_chunks(plan, kernel, schedule, machine, shape, early)
     {
         return Ok(lowered);
     }
-    lower_as(plan, kernel, schedule, machine, shape, false)
+    let form = Form {
+        early,
+        ..Form::default()
+    };
+    lower_as(plan, kernel, schedule, machine, shape, form)
+}
+
+/// By chunks, with the carried state in registers if it fits there beside a row tile, else in shared memory meanwhile.
+fn lower_chunks(
+    plan: &FusedPlan,
+    kernel: usize,
+    schedule: &Schedule,
+    machine: &MachineModel,
+    shape: &ShapeClass,
+    early: bool,
+) -> Result<LoweredKernel> {
+    let lowered = |parks| {
+        let form = Form {
+            by_chunks: true,
+            parks,
+            early,
+        };
+        lower_as(plan, kernel, schedule, machine, shape, form)
+    };
+    lowered(false).or_else(|error| lowered(true).map_err(|_| error))
+}
+
+/// How a kernel is lowered.
+#[derive(Clone, Copy, Default)]
+struct Form {
+    by_chunks: bool,
+    /// The carried state lies in shared memory while a row tile visits its own points.
+    parks: bool,
+    /// Gives up before any tile is written if the accumulators alone do not fit: the same schedules are refused, earlier, with another number.
+    early: bool,
 }
 
 fn lower_as(
@@ -85,14 +132,12 @@ fn lower_as(
     schedule: &Schedule,
     machine: &MachineModel,
     shape: &ShapeClass,
-    by_chunks: bool,
+    form: Form,
 ) -> std::result::Result<LoweredKernel, LowerError> {
-    let (mut lowered, boxes) = build(plan, kernel, schedule, shape, by_chunks)?;
+    let limits = form.early.then_some(machine);
+    let (mut lowered, boxes) = build(plan, kernel, schedule, shape, (form, limits))?;
     passage::add(&mut lowered.program, &boxes, machine);
-    crate::schedule::validate(&lowered.program, machine)?;
-    if by_chunks {
-        crate::schedule::validate_walk(&lowered.program, machine)?;
-    }
+    crate::schedule::validate_as(&lowered.program, machine, form.by_chunks)?;
     Ok(lowered)
 }
 
@@ -107,7 +152,7 @@ pub fn chunks(
     let has = plan.kernels.get(kernel)?.sweeps.iter().any(|s| s.chunks.is_some());
     has.then(|| {
         chunks::chosen(plan, kernel, shape)?;
-        let lowered = lower_as(plan, kernel, schedule, machine, shape, true);
+        let lowered = lower_chunks(plan, kernel, schedule, machine, shape, false);
         lowered.map(|_| ()).map_err(|error| error.to_string())
     })
 }
@@ -145,24 +190,28 @@ pub fn lower_unchecked(
     schedule: &Schedule,
     shape: &ShapeClass,
 ) -> std::result::Result<LoweredKernel, LowerError> {
+    let by_chunks = Form {
+        by_chunks: true,
+        ..Form::default()
+    };
     if chunks::chosen(plan, kernel, shape).is_ok()
-        && let Ok((lowered, _)) = build(plan, kernel, schedule, shape, true)
+        && let Ok((lowered, _)) = build(plan, kernel, schedule, shape, (by_chunks, None))
     {
         return Ok(lowered);
     }
-    build(plan, kernel, schedule, shape, false).map(|(lowered, _)| lowered)
+    build(plan, kernel, schedule, shape, (Form::default(), None)).map(|(lowered, _)| lowered)
 }
 
-/// The kernel, and the boxes of tensors that it stores.
+/// The kernel, and the boxes of tensors that it stores; with a machine, not if its accumulators alone do not fit there.
 fn build(
     plan: &FusedPlan,
     index: usize,
     schedule: &Schedule,
     shape: &ShapeClass,
-    by_chunks: bool,
+    (form, machine): (Form, Option<&MachineModel>),
 ) -> Result<(LoweredKernel, Vec<passage::OutBox>)> {
     schedule.check()?;
-    if by_chunks && schedule.specialised.is_some() {
+    if form.by_chunks && schedule.specialised.is_some() {
         let text = "chunks with a carried state have no specialised form";
         return Err(LowerError::Schedule(text.to_owned()));
     }
@@ -194,8 +243,9 @@ fn build(
         tile_first: None,
         longest_last: false,
         boxes: Vec::new(),
-        by_chunks,
-        shared: chunks::Shared::default(),
+        machine,
+        by_chunks: form.by_chunks,
+        shared: chunks::Shared::new(form.parks),
     };
     lowerer.kernel()?;
     let Lowerer {
@@ -288,6 +338,8 @@ pub(crate) struct Lowerer<'a> {
     pub(crate) longest_last: bool,
     /// Stored tiles that are boxes of their tensors.
     pub(crate) boxes: Vec<passage::OutBox>,
+    /// What the program must fit, if that matters.
+    machine: Option<&'a MachineModel>,
     /// Row tiles are walked one after the other, with a carried state.
     pub(crate) by_chunks: bool,
     pub(crate) shared: chunks::Shared,
@@ -311,6 +363,7 @@ impl Lowerer<'_> {
             let store = self.kernel.stores[store].clone();
             self.final_store(&ctx, &store)?;
         }
+        self.take_states();
         self.b.program.body = self.b.close();
         if self.by_chunks {
             self.walk_row_tiles();
@@ -322,6 +375,23 @@ impl Lowerer<'_> {
             tiles.reversed = true;
         }
         Ok(())
+    }
+
+    /// Whether accumulators that are all held at a time leave room, before any tile is written: a program needs more than they do.
+    pub(crate) fn accumulators_fit<'v>(&self, values: impl IntoIterator<Item = &'v ValueId>) -> Result<()> {
+        let specialised = self.schedule.specialised.is_some();
+        let Some(machine) = self.machine.filter(|m| m.specialises || !specialised) else {
+            return Ok(());
+        };
+        let tiles = values.into_iter().map(|&v| self.b.ty(v)).filter(|ty| ty.cols.is_some());
+        let held = tiles.map(|ty| crate::pressure::cost(&self.b.program, ty)).sum();
+        crate::schedule::registers_fit(&self.b.program, held, machine, self.by_chunks)
+    }
+
+    /// Whether the buffers so far fit.
+    pub(crate) fn shared_fits(&self) -> Result<()> {
+        self.machine
+            .map_or(Ok(()), |machine| crate::schedule::shared_fits(&self.b.program, machine))
     }
 
     /// Grid coordinates, outermost first.

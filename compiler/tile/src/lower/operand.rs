@@ -2,10 +2,10 @@
 
 use super::context::{Base, Ctx, Group};
 use super::error::{LowerError, Result};
-use super::facts::{const_extent, const_int};
+use super::facts::{const_extent, const_int, is_half};
 use super::index::{at_tile, is_streamed};
 use super::{Lowerer, TensorKey};
-use crate::ir::{AxisId, BufferId, Elem, Ix, Operand, Stmt, TensorId, ValueId};
+use crate::ir::{AxisId, BufferId, Elem, Ix, Op, Operand, Stmt, TensorId, Type, ValueId};
 use crate::schedule::elem_bytes;
 use einloom_cascade::expr::{DType, Expr, ExprId, MapOp};
 use einloom_plan::ir::LeafDef;
@@ -175,6 +175,42 @@ impl Lowerer<'_> {
             cols: cols as u32,
         };
         Ok(Some(self.register_copy(copy, a, b, elem)?))
+    }
+
+    /// The value of an access at every point of a streamed tile, from a copy that was issued tiles ahead. Only in walks: their blocks are few, so that
+    /// nothing else hides the way of plain loads. `None`: it is loaded.
+    pub(crate) fn staged(&mut self, ctx: &mut Ctx, id: ExprId) -> Result<Option<ValueId>> {
+        let (Some(rows), Some(cols)) = (ctx.rows.clone(), ctx.cols.clone()) else {
+            return Ok(None);
+        };
+        if !self.by_chunks || self.b.depth() == 0 || rows.streamed() == cols.streamed() {
+            return Ok(None);
+        }
+        let half = self.access(id).is_some_and(|(key, ..)| is_half(self.dtype_of(key)));
+        let (stream, other) = if rows.streamed() {
+            (&rows, &cols)
+        } else {
+            (&cols, &rows)
+        };
+        let vars = self.free.of(&self.exprs, id);
+        let moves = vars.iter().any(|&v| stream.has(v));
+        let whole = |s: &Self, g: &Group| s.b.axis_size(g.axis).is_multiple_of(16);
+        if !half || !moves || !whole(self, stream) || !whole(self, other) {
+            return Ok(None);
+        }
+        let Some(Operand::Shared(buffer, stage)) = self.copied_operand(ctx, id, stream, other)? else {
+            return Ok(None);
+        };
+        let elem = self.b.program.buffers[buffer.index()].elem;
+        let ty = Type {
+            rows: Some(rows.axis),
+            cols: Some(cols.axis),
+            elem,
+            partial: false,
+        };
+        let depth = self.b.depth();
+        let tile = self.b.emit_at(depth, Op::LoadShared { buffer, stage }, ty);
+        Ok(Some(self.b.cast(tile, Elem::F32)))
     }
 
     /// The dimension along which a copy's rows run, if a box of the tensor is the copy: rows at or beyond the group's end are beyond the

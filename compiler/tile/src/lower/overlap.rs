@@ -4,12 +4,16 @@
 //! operand in registers; the next iteration issues first those of its dots that need no accumulator, then the deferred one, and
 //! does everything that the first results allow while the matrix unit works on the second. A loop behind all parts issues
 //! the deferred dots of the last tile. This is possible wherever a dot's result is used only by its carry, whatever is computed.
+//!
+//! A sum `acc' = acc + (row sum of what the left operand of a deferred dot holds)` is deferred with it: its additions then run while the first dots
+//! of the next tile do, and the operand's f32 form ends with its conversion.
 
 use super::Lowerer;
 use super::builder::{Const, arguments};
 use super::error::{LowerError, Result};
 use super::pipeline::Draft;
-use crate::ir::{AxisId, BufferId, DotKind, LoopValue, Op, Operand, Stmt, TileProgram, ValueId};
+use crate::ir::{AxisId, BufferId, DotKind, Elem, LoopValue, Math, Op, Operand, Stmt, TileProgram, Type, ValueId};
+use einloom_cascade::expr::{MapOp, ReduceOp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A deferred dot: its left operand in registers, its right operand's ring.
@@ -27,12 +31,39 @@ pub(crate) struct Deferrable {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Deferred {
     slots: Vec<usize>,
+    sums: Vec<Counted>,
+}
+
+/// A deferred sum: its position in `carried`, and the dot whose left operand it counts: the position in [`Deferred::slots`], that in the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Counted {
+    slot: usize,
+    dot: (usize, usize),
+}
+
+/// The statements of a sum over a left operand: `sum = base + reduced`, `reduced = row sum of wide`, `wide` = the operand in f32.
+#[derive(Clone, Copy)]
+struct Sum {
+    sum: ValueId,
+    base: ValueId,
+    reduced: ValueId,
+    wide: ValueId,
+    left: ValueId,
 }
 
 /// What a part leaves to the next: for each deferred carry the accumulator and the left operands, and the name of the final result.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Previous {
     slots: Vec<Left>,
+    sums: Vec<SumLeft>,
+}
+
+/// A deferred sum: the accumulator, the operand that it lacks, and the name of the final result.
+#[derive(Clone, Copy, Debug)]
+struct SumLeft {
+    acc: ValueId,
+    left: ValueId,
+    result: ValueId,
 }
 
 #[derive(Clone, Debug)]
@@ -44,11 +75,13 @@ struct Left {
 }
 
 /// The deferred dots that a body issues for the tile before.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Pending {
     /// Stages of the tile before.
     pub(crate) stages: BTreeMap<BufferId, ValueId>,
     pub(crate) dots: Vec<Stmt>,
+    /// Sums over the left operands of the tile before.
+    pub(crate) sums: Vec<Stmt>,
     /// Left operands that the body leaves.
     pub(crate) lefts: BTreeSet<ValueId>,
     pub(crate) after: Previous,
@@ -90,6 +123,32 @@ pub(crate) fn chain(body: &[Stmt], next: ValueId, streamed: &dyn Fn(BufferId) ->
     }
     dots.reverse();
     dots
+}
+
+/// The sum that a carry ends with, if nothing else uses what it is made of.
+fn sum_of(body: &[Stmt], next: ValueId) -> Option<Sum> {
+    let op = |at: ValueId, most: usize| {
+        let found = body.iter().find_map(|stmt| match stmt {
+            Stmt::Let(id, op) if *id == at => Some(op),
+            _ => None,
+        })?;
+        (body.iter().filter(|s| uses(s, at)).count() == most).then_some(found)
+    };
+    let Op::Math(Math::Map(MapOp::Add), terms) = op(next, 0)? else {
+        return None;
+    };
+    let [base, reduced] = terms[..] else { return None };
+    let Op::RowReduce(ReduceOp::Sum, wide) = *op(reduced, 1)? else {
+        return None;
+    };
+    let Op::Cast(left) = *op(wide, 1)? else { return None };
+    Some(Sum {
+        sum: next,
+        base,
+        reduced,
+        wide,
+        left,
+    })
 }
 
 fn uses(stmt: &Stmt, value: ValueId) -> bool {
@@ -137,10 +196,34 @@ pub(crate) fn deferred(drafts: &[Draft], program: &TileProgram) -> Option<Deferr
         let all = d.body.iter().filter(|s| is_dot(s)).count();
         all > chains.sum::<usize>()
     };
-    (!slots.is_empty() && drafts.iter().all(dots)).then_some(Deferred { slots })
+    let sums = counted(drafts, &slots, &ring);
+    (!slots.is_empty() && drafts.iter().all(dots)).then_some(Deferred { slots, sums })
 }
 
-fn is_dot(stmt: &Stmt) -> bool {
+/// The carries that count the left operand of a deferred dot, the same in all parts.
+fn counted(drafts: &[Draft], slots: &[usize], ring: &dyn Fn(BufferId) -> bool) -> Vec<Counted> {
+    let dot_of = |d: &Draft, slot: usize| {
+        let next = d.carried[slot].next;
+        let alone = d.carried.iter().filter(|o| o.next == next).count() == 1;
+        let sum = sum_of(&d.body, next).filter(|_| alone)?;
+        slots.iter().enumerate().find_map(|(at, &s)| {
+            let dots = chain(&d.body, d.carried[s].next, ring);
+            dots.iter().position(|dot| dot.left == sum.left).map(|dot| (at, dot))
+        })
+    };
+    let all = |slot: usize| {
+        let dot = dot_of(drafts.first()?, slot)?;
+        let same = drafts.iter().all(|d| dot_of(d, slot) == Some(dot));
+        same.then_some(Counted { slot, dot })
+    };
+    let carried = drafts.first().map_or(0, |d| d.carried.len());
+    (0..carried)
+        .filter(|slot| !slots.contains(slot))
+        .filter_map(all)
+        .collect()
+}
+
+pub(crate) fn is_dot(stmt: &Stmt) -> bool {
     matches!(
         stmt,
         Stmt::Let(
@@ -162,12 +245,9 @@ impl Lowerer<'_> {
         deferred: &Deferred,
         previous: Option<Previous>,
     ) -> Result<Pending> {
-        let mut pending = Pending {
-            stages: BTreeMap::new(),
-            dots: Vec::new(),
-            lefts: BTreeSet::new(),
-            after: Previous::default(),
-        };
+        let mut pending = Pending::default();
+        let sums = self.cut_sums(draft, deferred);
+        let mut params = Vec::new();
         for (at, &slot) in deferred.slots.iter().enumerate() {
             let buffers = &self.b.program.buffers;
             let dots = chain(&draft.body, draft.carried[slot].next, &|b| buffers[b.index()].ring);
@@ -202,8 +282,76 @@ impl Lowerer<'_> {
                 dots,
                 lefts: left_params.results,
             });
+            params.push(left_params.params);
+        }
+        for (at, (sum, &Counted { slot, dot })) in sums.iter().zip(&deferred.sums).enumerate() {
+            let before = previous.as_ref().map(|p| p.sums[at].acc);
+            let issued = params[dot.0][dot.1];
+            let left = pending.after.slots[dot.0].lefts[dot.1];
+            self.defer_sum(draft, &mut pending, sum, slot, before, issued, left);
         }
         Ok(pending)
+    }
+
+    /// Takes the deferred sums out of a body.
+    fn cut_sums(&mut self, draft: &mut Draft, deferred: &Deferred) -> Vec<Sum> {
+        let next = |c: &Counted| draft.carried[c.slot].next;
+        let sums: Vec<Sum> = deferred
+            .sums
+            .iter()
+            .filter_map(|c| sum_of(&draft.body, next(c)))
+            .collect();
+        let cut = |id: ValueId| sums.iter().any(|s| [s.sum, s.reduced, s.wide].contains(&id));
+        draft.body.retain(|s| !matches!(s, Stmt::Let(id, _) if cut(*id)));
+        sums
+    }
+
+    /// Makes a carry lack its tile's sum, and adds that of the tile before; `issued`: that tile's operand, `left`: this one's behind the part.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call, all of it the state of the part at hand"
+    )]
+    fn defer_sum(
+        &mut self,
+        draft: &mut Draft,
+        pending: &mut Pending,
+        sum: &Sum,
+        slot: usize,
+        before: Option<ValueId>,
+        issued: ValueId,
+        left: ValueId,
+    ) {
+        let carried = draft.carried[slot];
+        let result = self.b.fresh_at(0, self.b.ty(carried.init));
+        let mut entry = LoopValue {
+            next: sum.base,
+            result,
+            ..carried
+        };
+        if let Some(before) = before {
+            entry.init = before;
+            entry.param = self.b.fresh(self.b.ty(carried.init));
+            if !draft.first {
+                self.add_sum(&mut pending.sums, issued, entry.param, carried.param);
+            }
+        }
+        draft.carried[slot] = entry;
+        pending.after.sums.push(SumLeft {
+            acc: result,
+            left,
+            result: carried.result,
+        });
+    }
+
+    /// Defines `result` as `acc` plus the row sum of a left operand.
+    fn add_sum(&mut self, out: &mut Vec<Stmt>, left: ValueId, acc: ValueId, result: ValueId) {
+        let of = self.b.ty(left);
+        let wide = self.b.fresh(Type { elem: Elem::F32, ..of });
+        let reduced = self.b.fresh(self.b.ty(result));
+        out.push(Stmt::Let(wide, Op::Cast(left)));
+        out.push(Stmt::Let(reduced, Op::RowReduce(ReduceOp::Sum, wide)));
+        let sum = Op::Math(Math::Map(MapOp::Add), vec![acc, reduced]);
+        out.push(Stmt::Let(result, sum));
     }
 
     /// Carries the left operands of deferred dots.
@@ -266,12 +414,7 @@ impl Lowerer<'_> {
         &mut self,
         previous: Previous,
     ) -> (Vec<LoopValue>, BTreeMap<BufferId, ValueId>, Vec<Stmt>) {
-        let mut pending = Pending {
-            stages: BTreeMap::new(),
-            dots: Vec::new(),
-            lefts: BTreeSet::new(),
-            after: Previous::default(),
-        };
+        let mut pending = Pending::default();
         let mut carried = Vec::new();
         for slot in previous.slots {
             let ty = self.b.ty(slot.acc);
@@ -284,6 +427,17 @@ impl Lowerer<'_> {
             self.issue(&mut pending, &slot.dots, &slot.lefts, value.param, value.next);
             carried.push(value);
         }
+        for sum in previous.sums {
+            let ty = self.b.ty(sum.acc);
+            let value = LoopValue {
+                init: sum.acc,
+                param: self.b.fresh(ty),
+                next: self.b.fresh(ty),
+                result: sum.result,
+            };
+            self.add_sum(&mut pending.dots, sum.left, value.param, value.next);
+            carried.push(value);
+        }
         (carried, pending.stages, pending.dots)
     }
 }
@@ -292,84 +446,4 @@ impl Lowerer<'_> {
 struct Lefts {
     params: Vec<ValueId>,
     results: Vec<ValueId>,
-}
-
-/// Orders a body: what the leading dots need, the leading dots, the deferred dots, the rest; left operands for the next iteration are
-/// made at the end, when the deferred dots no longer read the last ones. With `turns` the warpgroups issue their dots in turn, so that one's dots run
-/// beside the other's arithmetic.
-pub(crate) fn arrange(body: Vec<Stmt>, dots: &[Stmt], made: &BTreeSet<ValueId>, turns: bool) -> Vec<Stmt> {
-    if dots.is_empty() {
-        return body;
-    }
-    let late: BTreeSet<ValueId> = dots.iter().filter_map(defined).collect();
-    let leading = leading(&body, &late);
-    let (first, rest): (Vec<Stmt>, Vec<Stmt>) = body
-        .into_iter()
-        .partition(|s| defined(s).is_some_and(|id| leading.contains(&id)));
-    let mut read = BTreeSet::new();
-    for stmt in &rest {
-        match stmt {
-            Stmt::Let(_, op) => read.extend(arguments(op)),
-            Stmt::Guard { carried, .. } => read.extend(carried.iter().map(|c| c.init)),
-            _ => {}
-        }
-    }
-    let moves = |s: &Stmt| defined(s).is_some_and(|id| made.contains(&id) && !read.contains(&id));
-    let (lefts, rest): (Vec<Stmt>, Vec<Stmt>) = rest.into_iter().partition(moves);
-    let guarded = rest.iter().any(|s| matches!(s, Stmt::Guard { .. }));
-    let mut ordered = first;
-    if turns {
-        let at = ordered.iter().position(is_dot).unwrap_or(ordered.len());
-        ordered.insert(at, Stmt::Take);
-    }
-    ordered.extend(dots.iter().cloned());
-    if turns {
-        ordered.push(Stmt::Pass);
-    }
-    if guarded {
-        // Both versions of the left operands and the scores are live at the guard: the old operands must be gone by then.
-        ordered.push(Stmt::DotWait(0));
-    }
-    ordered.extend(rest);
-    if !lefts.is_empty() {
-        ordered.push(Stmt::DotWait(0));
-    }
-    ordered.extend(lefts);
-    ordered
-}
-
-fn defined(stmt: &Stmt) -> Option<ValueId> {
-    match stmt {
-        Stmt::Let(id, _) => Some(*id),
-        _ => None,
-    }
-}
-
-/// Dots that need neither a deferred result nor another dot, and everything of the body that they need.
-fn leading(body: &[Stmt], late: &BTreeSet<ValueId>) -> BTreeSet<ValueId> {
-    // Values that depend on a dot or on a deferred result.
-    let mut behind = late.clone();
-    let mut dots = Vec::new();
-    for stmt in body {
-        if let Stmt::Guard { carried, .. } = stmt {
-            behind.extend(carried.iter().map(|c| c.result));
-        }
-        let Stmt::Let(id, op) = stmt else { continue };
-        let depends = arguments(op).iter().any(|a| behind.contains(a));
-        if is_dot(stmt) && !depends {
-            dots.push(*id);
-        }
-        if depends || is_dot(stmt) {
-            behind.insert(*id);
-        }
-    }
-    let mut needed: BTreeSet<ValueId> = dots.into_iter().collect();
-    for stmt in body.iter().rev() {
-        if let Stmt::Let(id, op) = stmt
-            && needed.contains(id)
-        {
-            needed.extend(arguments(op));
-        }
-    }
-    needed
 }

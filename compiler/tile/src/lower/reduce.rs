@@ -154,7 +154,7 @@ impl Lowerer<'_> {
             over: &over,
             acc: None,
             rounds: self.rounds_scores(),
-            alike: false,
+            tested: false,
             conds: &[],
         };
         self.contract(&mut left, &mut result, &contraction, term)

@@ -5,6 +5,7 @@
 //! Waits and releases are put in afterwards, by [`super::synchronise`]; the loops may be overlapped before, by [`super::overlap`].
 
 use super::Lowerer;
+use super::arrange::{arrange, turn};
 use super::builder::scalar;
 use super::error::{LowerError, Result};
 use super::index::at_tile;
@@ -271,7 +272,8 @@ impl Lowerer<'_> {
                 let count = self.b.map(MapOp::Sub, &[count, one]);
                 self.define_stage(depth, buffer, count, stage);
             }
-            draft.body = overlap::arrange(std::mem::take(&mut draft.body), &pending.dots, &pending.lefts, turns);
+            let turns = turns.then(|| turn(&self.b.program, &draft.body, &pending.dots));
+            draft.body = arrange(std::mem::take(&mut draft.body), &pending, turns);
         }
         let mut body = self.b.close();
         body.append(&mut draft.body);

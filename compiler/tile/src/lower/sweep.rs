@@ -80,6 +80,7 @@ impl Lowerer<'_> {
             let placed = self.carry_plan(&sweep, carry, &plan.layout, &mut slots)?;
             plan.carries.push(placed);
         }
+        self.accumulators_fit(&slots)?;
         self.check_reference_dims(&sweep, &plan.carries)?;
         self.operands.stream.clear();
         let mut drafts = Vec::new();

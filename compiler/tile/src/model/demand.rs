@@ -156,6 +156,11 @@ impl Costs<'_> {
                 d.alu = count * (ADDRESS * t.rank as f64 + f64::from(u8::from(mask.is_some())));
                 d.l2_bytes = count * 32.0 * f64::from(crate::schedule::dtype_bytes(t.dtype));
             }
+            // 512 bytes an instruction.
+            Op::LoadShared { .. } => {
+                d.shared_bytes = self.elements(ty) * crate::schedule::elem_bytes(ty.elem) as f64;
+                d.other = d.shared_bytes / 512.0;
+            }
             Op::RowReduce(op, tile) => {
                 self.fold(&mut d, *op, self.instructions(self.ty(*tile)));
                 if !ty.partial {
