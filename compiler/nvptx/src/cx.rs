@@ -34,7 +34,7 @@ pub(crate) struct Cx<'c> {
     /// Declarations of intrinsics with their type parameters; LLVM would look them up by name at every call.
     pub(crate) intrinsics: RefCell<Vec<(String, Vec<BasicTypeEnum<'c>>, FunctionValue<'c>)>>,
     /// PTX of the functions that were used (`math::text`).
-    pub(crate) formulas: RefCell<BTreeMap<MapOp, String>>,
+    pub(crate) formulas: RefCell<BTreeMap<MapOp, Rc<str>>>,
 }
 
 /// How an inline PTX statement behaves.

@@ -1,43 +1,123 @@
 //! Dots on the matrix unit: `mma.sync.m16n8k16` with operands from registers or, by `ldmatrix`, from swizzled shared memory.
 //!
 //! For each step of 16 along the contracted axis the left fragments of all rows are taken, then 16 columns of the right
-//! operand at a time, each used by all row fragments. All products of one step are independent.
+//! operand at a time, each used by all row fragments. All products of one step are independent. A dot is one statement of inline PTX: as values
+//! of LLVM its fragments would take most of the time of code generation.
 
-use crate::cx::{Effect, V};
+use crate::cx::{Cx, Effect, V};
 use crate::error::{Res, invalid, unsupported};
+use crate::homes::Sums;
+use crate::homes::named::{Names, put};
 use crate::kernel::Kernel;
-use crate::shared::{Layout, split_bytes};
-use crate::value::{Form, Place, Value};
-use einloom_tile::ir::{AxisId, BufferId, DotKind, Elem, Operand, ValueId};
-use inkwell::values::IntValue;
+use crate::matrices::{Matrices, Source};
+use crate::value::{Form, Place, Value, is_packed};
+use einloom_tile::ir::{AxisId, Elem, Operand, ValueId};
 
-/// A shared operand of the matrix unit, ready for `ldmatrix`.
-pub(crate) struct Source<'c> {
-    layout: Layout,
-    base: IntValue<'c>,
-    /// The contracted axis is the buffer's row axis.
-    transposed: bool,
-    elem: Elem,
+/// The left operand.
+enum Left<'c> {
+    /// Names of the registers: of a home, or operands of the statement.
+    Named(Names, Elem),
+    Shared(Source<'c>),
 }
 
-/// Which 8 x 8 matrices the four groups of lanes of `ldmatrix.x4` address: bit 3 or bit 4 of the lane selects the second 8 rows, the
-/// other one the second 8 columns.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Order {
-    RowsFirst,
-    ColumnsFirst,
+/// The statement of a dot under construction.
+struct Statement<'c> {
+    text: String,
+    /// Of 16 rows.
+    fragments: usize,
+    /// Sums as names; zeros at first, if `fresh`.
+    sums: Vec<String>,
+    fresh: bool,
+    /// Sums in values of LLVM: how many, and what they are at first.
+    lanes: usize,
+    before: Vec<V<'c>>,
+    /// Other operands.
+    inputs: Vec<V<'c>>,
+}
+
+impl<'c> Statement<'c> {
+    fn new(sums: &Sums<'c>, form: Form, fragments: usize) -> Statement<'c> {
+        let lanes = form.len();
+        let numbered = || (0..lanes).map(|i| format!("${i}")).collect();
+        let (sums, fresh, lanes, before) = match sums {
+            Sums::Values(before) => (numbered(), before.is_none(), lanes, before.clone().unwrap_or_default()),
+            Sums::Named { names, fresh } => (names.to_vec(), *fresh, 0, Vec::new()),
+        };
+        Statement {
+            text: String::new(),
+            fragments,
+            sums,
+            fresh,
+            lanes,
+            before,
+            inputs: Vec::new(),
+        }
+    }
+
+    /// An operand's name.
+    fn input(&mut self, value: V<'c>) -> String {
+        let at = self.inputs.iter().position(|&v| v == value).unwrap_or_else(|| {
+            self.inputs.push(value);
+            self.inputs.len() - 1
+        });
+        format!("${}", self.lanes + self.before.len() + at)
+    }
+
+    /// One product of fragments, onto the four sums from `at` on.
+    fn mma(&mut self, elem: Elem, a: &[String], b: &[String], at: usize, first: bool) {
+        let name = if elem == Elem::BF16 { "bf16" } else { "f16" };
+        let to = self.sums[at..at + 4].join(", ");
+        let from = if first && self.fresh {
+            "zero, zero, zero, zero"
+        } else {
+            &to
+        };
+        let (a, b) = (a.join(", "), b.join(", "));
+        self.text += &format!(
+            "mma.sync.aligned.m16n8k16.row.col.f32.{name}.{name}.f32 {{{to}}}, {{{a}}}, {{{b}}}, {{{from}}};\n"
+        );
+    }
+
+    fn emit(self, cx: &Cx<'c>) -> Vec<V<'c>> {
+        let zero = if self.fresh {
+            ".reg .b32 zero;\nmov.b32 zero, 0;\n"
+        } else {
+            ""
+        };
+        let text = format!(
+            "{{\n.reg .b32 a<{}>, b<4>, at;\n{zero}{}}}",
+            4 * self.fragments,
+            self.text
+        );
+        // Written before the last operand is read.
+        let mut constraints = vec!["=&f".to_owned(); self.lanes];
+        constraints.extend((0..self.before.len()).map(|i| i.to_string()));
+        constraints.extend(self.inputs.iter().map(|_| "r".to_owned()));
+        let (constraints, args) = (constraints.join(","), [self.before, self.inputs].concat());
+        if self.lanes == 0 {
+            cx.asm(&text, &constraints, &args, Effect::Convergent);
+            return Vec::new();
+        }
+        cx.asm_values(
+            cx.f32t().into(),
+            self.lanes,
+            &text,
+            &constraints,
+            &args,
+            Effect::Convergent,
+        )
+    }
 }
 
 impl<'c> Kernel<'_, 'c> {
-    /// `acc + sum over axis of left * right`.
-    pub(crate) fn dot(
+    /// `acc + sum over axis of left * right` by plain arithmetic.
+    pub(crate) fn dot_by_scalars(
         &mut self,
         form: Form,
         left: Operand,
         right: Operand,
         over: AxisId,
         acc: Option<ValueId>,
-        kind: DotKind,
     ) -> Res<Value<'c>> {
         let Form::Tile(m, n) = form else {
             return invalid("the result of a dot should be a tile");
@@ -52,10 +132,7 @@ impl<'c> Kernel<'_, 'c> {
             }
             None => vec![self.cx.f32(0.0).into(); form.len()],
         };
-        match kind {
-            DotKind::Matrix => self.matrix_dot(m, n, left, right, over, &mut sums)?,
-            DotKind::Scalar => self.scalar_dot(m, n, left, right, over, &mut sums)?,
-        }
+        self.scalar_dot(m, n, left, right, over, &mut sums)?;
         Ok(Value {
             form,
             elem: Elem::F32,
@@ -63,15 +140,19 @@ impl<'c> Kernel<'_, 'c> {
         })
     }
 
-    fn matrix_dot(
+    /// `acc + sum over axis of left * right` on the matrix unit, the value of `id`; without lanes, if that has a home.
+    pub(crate) fn matrix_dot(
         &mut self,
-        m: usize,
-        n: usize,
+        id: ValueId,
         left: Operand,
         right: Operand,
         over: AxisId,
-        sums: &mut [V<'c>],
-    ) -> Res<()> {
+        acc: Option<ValueId>,
+    ) -> Res<Value<'c>> {
+        let form = self.form(id)?;
+        let Form::Tile(m, n) = form else {
+            return invalid("the result of a dot should be a tile");
+        };
         let depth = self.program.axes[over.index()].size;
         if !depth.is_multiple_of(16) {
             return unsupported(format!("a matrix dot over {depth} elements, no multiple of 16"));
@@ -80,179 +161,114 @@ impl<'c> Kernel<'_, 'c> {
             return invalid("the right operand of a dot should be in shared memory");
         };
         let right = self.source(buffer, stage, over)?;
-        let registers = match left {
-            Operand::Register(id) => Some(self.value(id)?),
-            Operand::Shared(..) => None,
-        };
-        let left = match left {
-            Operand::Shared(buffer, stage) => Some(self.source(buffer, stage, over)?),
-            Operand::Register(_) => None,
-        };
-        let elem = match (&registers, &left) {
-            (Some(value), _) if value.is_packed() && value.form == Form::Tile(m, depth as usize / 8) => value.elem,
-            (None, Some(source)) => source.elem,
-            _ => return invalid("the left operand of a matrix dot should be a 16-bit tile over the contracted axis"),
+        let sums = self.sums(id, acc, form)?;
+        let mut dot = Statement::new(&sums, form, m);
+        let left = self.left(left, over, Form::Tile(m, depth as usize / 8), &mut dot)?;
+        let elem = match &left {
+            Left::Named(_, elem) => *elem,
+            Left::Shared(source) => source.elem,
         };
         if elem != right.elem {
             return invalid("the operands of a matrix dot should have one 16-bit type");
         }
         for step in 0..depth as usize / 16 {
-            let mut lefts = Vec::with_capacity(m);
-            for fragment in 0..m {
-                lefts.push(match (&registers, &left) {
-                    (Some(value), _) => [(0, 0), (0, 1), (1, 0), (1, 1)]
-                        .map(|(g, h)| value.pair(fragment, 2 * step + g, h))
-                        .to_vec(),
-                    (None, Some(source)) => self.left_fragment(source, m, fragment, step)?,
-                    (None, None) => return invalid("a dot without a left operand"),
-                });
-            }
+            let lefts = (0..m)
+                .map(|fragment| self.left_registers(&left, m, fragment, step, &mut dot))
+                .collect::<Vec<_>>();
             for first in (0..n).step_by(2) {
                 let count = (n - first).min(2);
-                let rights = self.right_fragments(&right, first, count, step);
+                let rights = self.right_registers(&right, first, count, step, &mut dot);
                 for (fragment, a) in lefts.iter().enumerate() {
                     for group in 0..count {
-                        let at = Form::Tile(m, n).position(Place {
+                        let at = form.position(Place {
                             fragment,
                             group: first + group,
                             half: 0,
                             parity: 0,
                         });
-                        let b = &rights[2 * group..2 * group + 2];
-                        self.mma(elem, a, b, &mut sums[at..at + 4]);
+                        dot.mma(elem, a, &rights[2 * group..2 * group + 2], at, step == 0);
                     }
                 }
             }
         }
-        Ok(())
-    }
-
-    pub(crate) fn source(&mut self, buffer: BufferId, stage: Option<ValueId>, over: AxisId) -> Res<Source<'c>> {
-        let Some(declared) = self.program.buffers.get(buffer.index()) else {
-            return invalid("a dot reads a buffer that is not declared");
-        };
-        if !matches!(declared.elem, Elem::F16 | Elem::BF16) {
-            return invalid(format!(
-                "buffer {} of a matrix dot should have a 16-bit type",
-                declared.name
-            ));
-        }
-        if declared.cols != over && declared.rows != over {
-            return invalid(format!("buffer {} does not have the contracted axis", declared.name));
-        }
-        let layout = self.layouts[buffer.index()];
-        // ldmatrix takes whole groups of 16 columns where it reads four matrices.
-        if !layout.cols.is_multiple_of(16) && declared.cols == over {
-            return unsupported(format!(
-                "buffer {} with rows of {} elements in a matrix dot",
-                declared.name, layout.cols
-            ));
-        }
-        Ok(Source {
-            layout,
-            base: self.stage_base(buffer, stage)?,
-            transposed: declared.cols != over,
-            elem: declared.elem,
+        Ok(Value {
+            form,
+            elem: Elem::F32,
+            lanes: dot.emit(&self.cx),
         })
     }
 
-    /// Registers a0..a3 of one 16 x 16 left fragment.
-    pub(crate) fn left_fragment(
+    /// The left operand of a dot, a tile of `form`.
+    fn left(&mut self, left: Operand, over: AxisId, form: Form, dot: &mut Statement<'c>) -> Res<Left<'c>> {
+        let id = match left {
+            Operand::Shared(buffer, stage) => return Ok(Left::Shared(self.source(buffer, stage, over)?)),
+            Operand::Register(id) => id,
+        };
+        let elem = self.program.values[id.index()].elem;
+        if !is_packed(form, elem) || self.form(id)? != form {
+            return invalid("the left operand of a matrix dot should be a 16-bit tile over the contracted axis");
+        }
+        let names = match self.home_names(id) {
+            Some(names) => names,
+            None => self.value(id)?.lanes.into_iter().map(|lane| dot.input(lane)).collect(),
+        };
+        Ok(Left::Named(names, elem))
+    }
+
+    /// Names of the registers a0..a3 of one 16 x 16 left fragment.
+    fn left_registers(
         &mut self,
-        source: &Source<'c>,
+        left: &Left<'c>,
         m: usize,
         fragment: usize,
         step: usize,
-    ) -> Res<Vec<V<'c>>> {
-        let run = 16 * m as u32;
-        let (fragment, step) = (16 * fragment as u32, 16 * step as u32);
-        Ok(if source.transposed {
-            // Stored [k][row]: the warp's run shifts columns.
-            let lane = self.lane_address(source.layout, Order::ColumnsFirst, [0, run, fragment * 2]);
-            self.ldmatrix(source, lane, 0, step * source.layout.row_bytes, 4)
+        dot: &mut Statement<'c>,
+    ) -> Vec<String> {
+        match left {
+            // Two groups of 8 columns a step, each with both halves of the rows.
+            Left::Named(names, _) => {
+                let groups = names.len() / (2 * m);
+                names[2 * (fragment * groups + 2 * step)..][..4].to_vec()
+            }
+            Left::Shared(source) => {
+                let matrices = self.left_matrices(source, m, fragment, step);
+                let to = (4 * fragment..4 * fragment + 4)
+                    .map(|i| format!("a{i}"))
+                    .collect::<Vec<_>>();
+                self.load_matrices(source, &matrices, &to, dot);
+                to
+            }
+        }
+    }
+
+    /// Names of the registers b0, b1 of `count` (1 or 2) groups of 8 columns from group `first` on.
+    fn right_registers(
+        &mut self,
+        source: &Source<'c>,
+        first: usize,
+        count: usize,
+        step: usize,
+        dot: &mut Statement<'c>,
+    ) -> Vec<String> {
+        let matrices = self.right_matrices(source, first, step);
+        let to = (0..2 * count).map(|i| format!("b{i}")).collect::<Vec<_>>();
+        self.load_matrices(source, &matrices, &to, dot);
+        to
+    }
+
+    fn load_matrices(&self, source: &Source<'c>, matrices: &Matrices<'c>, to: &[String], dot: &mut Statement<'c>) {
+        let address = self.cx.iadd(matrices.lane, source.base);
+        let operand = dot.input(address.into());
+        let at = if matrices.low == 0 {
+            operand
         } else {
-            let (low, high) = split_bytes(source.layout, step * 2);
-            let lane = self.lane_address(source.layout, Order::RowsFirst, [run, 0, 0]);
-            self.ldmatrix(source, lane, low, fragment * source.layout.row_bytes + high, 4)
-        })
-    }
-
-    /// Registers b0, b1 of `count` (1 or 2) groups of 8 columns from group `first` on.
-    fn right_fragments(&mut self, source: &Source<'c>, first: usize, count: usize, step: usize) -> Vec<V<'c>> {
-        let (first, step) = (8 * first as u32, 16 * step as u32);
-        let (row, byte, order) = match source.transposed {
-            true => (step, first * 2, Order::RowsFirst),
-            false => (first, step * 2, Order::ColumnsFirst),
+            put(
+                &mut dot.text,
+                &["xor.b32 at, ", &operand, ", ", &matrices.low.to_string(), ";\n"],
+            );
+            "at".to_owned()
         };
-        let (low, high) = split_bytes(source.layout, byte);
-        let lane = self.lane_address(source.layout, order, [0, 0, 0]);
-        self.ldmatrix(source, lane, low, row * source.layout.row_bytes + high, 2 * count)
-    }
-
-    /// Lane part of an `ldmatrix` address: `[rows a warp, columns a warp, compile-time bytes]`. The bytes are added before the swizzle, for
-    /// where a warp's columns may carry into them.
-    fn lane_address(&mut self, layout: Layout, order: Order, [rows, columns, bytes]: [u32; 3]) -> IntValue<'c> {
-        let key = [
-            layout.row_bytes,
-            u32::from(order == Order::RowsFirst),
-            rows,
-            columns,
-            bytes,
-        ];
-        self.invariant(("ldmatrix", key), |k| {
-            let cx = &k.cx;
-            let lane = k.lanes.lane;
-            let bit = |n: i64| cx.iand(cx.lshr(lane, cx.i32(n)), cx.i32(1));
-            let (row_bit, col_bit) = match order {
-                Order::RowsFirst => (bit(3), bit(4)),
-                Order::ColumnsFirst => (bit(4), bit(3)),
-            };
-            let row = cx.ior(cx.iand(lane, cx.i32(7)), cx.shl(row_bit, cx.i32(3)));
-            let row = cx.iadd(row, cx.imul(k.lanes.warp, cx.i32(i64::from(rows))));
-            let byte = cx.shl(col_bit, cx.i32(4));
-            let byte = cx.iadd(byte, cx.imul(k.lanes.warp, cx.i32(2 * i64::from(columns))));
-            let byte = cx.iadd(byte, cx.i32(i64::from(bytes)));
-            k.shared_offset(layout, row, byte)
-        })
-    }
-
-    /// Loads `count` 8 x 8 matrices. `low` are compile-time bytes of the row that the swizzle permutes. They are xored into the sum, which is
-    /// right since stages are aligned to more than the swizzle reaches, and takes one instruction here instead of a register for each.
-    fn ldmatrix(&self, source: &Source<'c>, lane: IntValue<'c>, low: u32, offset: u32, count: usize) -> Vec<V<'c>> {
-        let address = self
-            .cx
-            .ixor(self.cx.iadd(lane, source.base), self.cx.i32(i64::from(low)));
-        let trans = if source.transposed { ".trans" } else { "" };
-        let list = |from: usize, n: usize| (from..from + n).map(|i| format!("${i}")).collect::<Vec<_>>().join(", ");
-        let text = format!(
-            "ldmatrix.sync.aligned.m8n8.x{count}{trans}.shared.b16 {{{}}}, [${count}+{offset}];",
-            list(0, count)
-        );
-        let constraints = format!("{}r", "=r,".repeat(count));
-        self.cx.asm_values(
-            self.cx.i32t().into(),
-            count,
-            &text,
-            &constraints,
-            &[address.into()],
-            Effect::Convergent,
-        )
-    }
-
-    /// One product of fragments, by LLVM's intrinsic: as inline PTX, its fourteen operands would each cost a copy in LLVM.
-    fn mma(&self, elem: Elem, a: &[V<'c>], b: &[V<'c>], sums: &mut [V<'c>]) {
-        let cx = &self.cx;
-        let halves = cx.context.f16_type().vec_type(2);
-        let operand = |&v: &V<'c>| match elem {
-            Elem::BF16 => v,
-            _ => cx.bitcast(v, halves.into()),
-        };
-        let args: Vec<V<'c>> = a.iter().chain(b).map(operand).chain(sums.iter().copied()).collect();
-        let name = match elem {
-            Elem::BF16 => "llvm.nvvm.mma.m16n8k16.row.col.bf16",
-            _ => "llvm.nvvm.mma.m16n8k16.row.col.f32.f32",
-        };
-        let res = cx.intrinsic(name, &[], &args).into_struct_value();
-        sums.copy_from_slice(&cx.fields(res));
+        dot.text += &source.ldmatrix(to, &at, matrices.offset);
+        dot.text.push('\n');
     }
 }

@@ -9,6 +9,7 @@
 use crate::cx::{Effect, V};
 use crate::error::{Res, invalid};
 use crate::kernel::Kernel;
+use crate::quad::stores_home;
 use crate::value::{Form, Place, Value};
 use einloom_cascade::expr::DType;
 use einloom_tile::ir::{Elem, TensorId, ValueId};
@@ -89,15 +90,22 @@ impl<'c> Kernel<'_, 'c> {
         value: ValueId,
         mask: Option<ValueId>,
     ) -> Res<()> {
-        let value = self.value(value)?;
-        let mut form = value.form;
+        let by_name = self.homes.home(value).is_some() && stores_home(self.program, tensor, value, mask);
+        let mut form = self.form(value)?;
         for &i in index {
             form = form.join(self.value(i)?.form)?;
         }
         let addresses = self.addresses(form, tensor, index)?;
         let dtype = self.program.tensors[tensor.index()].dtype;
-        let value = self.storable(&value, dtype)?;
         let mask = mask.map(|m| self.value(m)).transpose()?;
+        let mut stored = self.value(value)?;
+        if by_name && addresses.pairs && addresses.align >= 16 && stored.form == form {
+            return self.store_home_quads(&addresses.rows, value, dtype, mask.as_ref());
+        }
+        if by_name {
+            stored.lanes = self.snapshots("", &[value])?;
+        }
+        let value = self.storable(&stored, dtype)?;
         let once = self.writers(form);
         let half = dtype_bytes(dtype) == 2 && matches!(dtype, DType::F16 | DType::BF16);
         let pairs = addresses.pairs && (half || dtype == DType::F32);

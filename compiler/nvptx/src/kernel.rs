@@ -4,11 +4,12 @@
 //! addresses). Its terminator is added last, so that emission anywhere can append to it by [`Kernel::invariant`]. Hoisting is left to
 //! this and to ptxas: a general loop-invariant code motion would keep hundreds of cheap values in registers.
 
+use crate::counts::Counts;
 use crate::cx::{Cx, V};
 use crate::error::{Res, invalid, unsupported};
 use crate::facts::Facts;
-use crate::hopper::homes::Homes;
-use crate::hopper::named::Names;
+use crate::homes::Homes;
+use crate::homes::named::Names;
 use crate::hopper::{Pending, Role, declare_descriptor, uniform};
 use crate::shared::{BLOCK_ALIGN, Layout, STAGE_ALIGN, layouts};
 use crate::value::{Form, Value};
@@ -58,6 +59,7 @@ pub(crate) struct Kernel<'a, 'c> {
     pub(crate) cx: Cx<'c>,
     pub(crate) program: &'a TileProgram,
     pub(crate) facts: Facts,
+    pub(crate) counts: Counts,
     pub(crate) trips: Trips,
     pub(crate) tensors: Vec<TensorArg<'c>>,
     pub(crate) scalars: Vec<V<'c>>,
@@ -112,6 +114,7 @@ pub(crate) fn emit_kernel<'c>(context: &'c Context, module: &Rc<Module<'c>>, pro
     };
     let mut kernel = Kernel {
         facts: Facts::of(program),
+        counts: Counts::of(program),
         trips: Trips::of(program),
         values: vec![None; program.values.len()],
         loops: Vec::new(),
@@ -131,6 +134,10 @@ pub(crate) fn emit_kernel<'c>(context: &'c Context, module: &Rc<Module<'c>>, pro
         smem,
         entry,
     };
+    if program.roles == Roles::Uniform {
+        kernel.homes = Homes::of(program, &program.body);
+        kernel.declare_homes()?;
+    }
     kernel.cx.builder.position_at_end(start);
     match program.roles {
         Roles::Uniform => kernel.statements(&program.body)?,

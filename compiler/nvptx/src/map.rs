@@ -62,6 +62,10 @@ impl<'c> Kernel<'_, 'c> {
             let lanes = self.compare_shifted(form, &shifted);
             return Ok(Value { form, elem, lanes });
         }
+        if let Some(quotient) = self.count_division(math, args, &values) {
+            let lanes = vec![quotient.into(); form.len()];
+            return Ok(Value { form, elem, lanes });
+        }
         let mut computed: Vec<V<'c>> = Vec::with_capacity(joined.len());
         for i in 0..joined.len() {
             let place = joined.place(i);
@@ -307,6 +311,27 @@ impl<'c> Kernel<'_, 'c> {
             }
             (MapOp::Popcount, &[a]) => cx.int_intrinsic("llvm.ctpop", &[a]),
             _ => return unsupported(format!("{op:?} of {} ints", args.len())),
+        })
+    }
+
+    /// The quotient or remainder of scalars that are never negative.
+    fn count_division(&self, math: Math, args: &[ValueId], values: &[Value<'c>]) -> Option<IntValue<'c>> {
+        let Math::Map(op @ (MapOp::IDiv | MapOp::IMod)) = math else {
+            return None;
+        };
+        let [a, b] = values else { return None };
+        let scalars = a.form == Form::Scalar && b.form == Form::Scalar;
+        if !scalars || !args.iter().all(|v| self.counts.counts(*v)) {
+            return None;
+        }
+        let (V::IntValue(a), V::IntValue(b)) = (a.lanes.first()?, b.lanes.first()?) else {
+            return None;
+        };
+        // Known divisors are left to LLVM and ptxas, which make shifts and multiplications of them.
+        let constant = b.get_sign_extended_constant().is_some();
+        (!constant).then(|| match op {
+            MapOp::IDiv => self.cx.udiv(*a, *b),
+            _ => self.cx.urem(*a, *b),
         })
     }
 

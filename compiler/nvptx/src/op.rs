@@ -67,8 +67,15 @@ impl<'c> Kernel<'_, 'c> {
                 right,
                 over,
                 acc,
-                kind,
-            } => self.dot(form, *left, *right, *over, *acc, *kind),
+                kind: DotKind::Matrix,
+            } => self.matrix_dot(id, *left, *right, *over, *acc),
+            Op::Dot {
+                left,
+                right,
+                over,
+                acc,
+                kind: DotKind::Scalar,
+            } => self.dot_by_scalars(form, *left, *right, *over, *acc),
         }
     }
 

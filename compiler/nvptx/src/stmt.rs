@@ -31,7 +31,11 @@ impl<'c> Kernel<'_, 'c> {
 
     fn statement(&mut self, stmt: &Stmt) -> Res<()> {
         match stmt {
-            Stmt::Let(id, op) if self.homes.home(*id).is_some() && !is_matrix_dot(op) => self.define_home(*id, op),
+            Stmt::Let(id, op)
+                if self.homes.home(*id).is_some() && (self.role == Role::Uniform || !is_matrix_dot(op)) =>
+            {
+                self.define_home(*id, op)
+            }
             Stmt::Let(id, op) => {
                 let value = self.op(*id, op)?;
                 self.define(*id, value)
@@ -131,10 +135,12 @@ impl<'c> Kernel<'_, 'c> {
             let lane = lane.into_int_value();
             any = Some(any.map_or(lane, |any| cx.ior(any, lane)));
         }
-        let any = any.ok_or_else(|| Fault::Invalid("a guard without rows".to_owned()))?;
-        let text = "{ .reg .pred p; vote.sync.any.pred p, $1, -1; selp.u32 $0, 1, 0, p; }";
-        let vote = cx.asm_value(cx.i32t().into(), text, "=r,b", &[any.into()], Effect::Convergent);
-        let some = cx.icmp(IntPredicate::NE, vote.into_int_value(), cx.i32(0));
+        let mut some = any.ok_or_else(|| Fault::Invalid("a guard without rows".to_owned()))?;
+        if self.program.values[cond.index()].rows.is_some() {
+            let text = "{ .reg .pred p; vote.sync.any.pred p, $1, -1; selp.u32 $0, 1, 0, p; }";
+            let vote = cx.asm_value(cx.i32t().into(), text, "=r,b", &[some.into()], Effect::Convergent);
+            some = cx.icmp(IntPredicate::NE, vote.into_int_value(), cx.i32(0));
+        }
         let (named, carried): (Vec<LoopValue>, Vec<LoopValue>) =
             carried.iter().partition(|c| self.homes.home(c.result).is_some());
         let inits = carried.iter().map(|c| self.value(c.init)).collect::<Res<Vec<_>>>()?;

@@ -86,23 +86,21 @@ impl<'c> Kernel<'_, 'c> {
         transposed: bool,
     ) -> Res<()> {
         let form = self.form(value)?;
-        let Form::Tile(1, n) = form else {
-            return invalid("a store of something that is no tile of 16 rows");
+        let Form::Tile(m, n) = form else {
+            return invalid("a store of something that is no tile");
         };
         let mut stores: Vec<(IntValue<'c>, usize, u32)> = Vec::new();
-        for half in 0..2 {
+        for i in 0..2 * m {
+            let (fragment, half) = (i / 2, i % 2);
             for group in 0..n {
                 let (lane, offset) = if transposed {
-                    (
-                        self.column_address(layout, 1, half),
-                        8 * group as u32 * layout.row_bytes,
-                    )
+                    (self.column_address(layout, m, i), 8 * group as u32 * layout.row_bytes)
                 } else {
                     let (low, high) = split_bytes(layout, 8 * layout.elem_bytes * group as u32);
-                    let lane = self.fragment_address(layout, 1, low);
-                    (lane, 8 * half as u32 * layout.row_bytes + high)
+                    let lane = self.fragment_address(layout, m, low);
+                    (lane, (16 * fragment + 8 * half) as u32 * layout.row_bytes + high)
                 };
-                stores.push((lane, form.pair_position(0, group, half), offset));
+                stores.push((lane, form.pair_position(fragment, group, half), offset));
             }
         }
         let mut lanes: Vec<IntValue<'c>> = Vec::new();

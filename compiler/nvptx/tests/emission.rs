@@ -96,6 +96,16 @@ fn products_of_all_orientations() {
 }
 
 #[test]
+fn exchanged_sums_are_values() {
+    let program = small::exchanged("exchanged");
+    check(&program);
+    let ptx = emit(&program, "sm_80").ptx;
+    let by_name = |line: &&str| line.trim_start().starts_with("mma") && line.contains("home");
+    assert_eq!(ptx.matches("mma.sync").count(), 3 * 2 * 4, "{ptx}");
+    assert_eq!(ptx.lines().filter(by_name).count(), 0, "{ptx}");
+}
+
+#[test]
 fn attention_does_not_spill() {
     let small = Attention {
         queries: 64,

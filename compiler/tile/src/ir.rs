@@ -310,7 +310,8 @@ pub enum Stmt {
         body: Vec<Stmt>,
     },
     /// For the fragments of rows (16 rows of one warp) in which the row vector `cond` (Bool) holds for some row, every `result` is what the body
-    /// makes (`next`); elsewhere it is `init` (row vectors and tiles; `param` is unused). The body has only `Let`s without dots.
+    /// makes (`next`); elsewhere it is `init` (row vectors and tiles; `param` is unused). A scalar `cond` holds for all rows or none. The body has only
+    /// `Let`s without dots.
     Guard {
         cond: ValueId,
         carried: Vec<LoopValue>,
@@ -372,6 +373,15 @@ pub enum Stmt {
     Pass,
 }
 
+/// Loops behind one another, by their variables, whose ranges one after the other are `lo..hi` (what an empty range starts and ends with has no meaning).
+/// `lo` and `hi` are known in front of the first one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Course {
+    pub loops: Vec<ValueId>,
+    pub lo: ValueId,
+    pub hi: ValueId,
+}
+
 /// One grid dimension; block index = row-major position over `grid`, launched as one linear grid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GridDim {
@@ -410,6 +420,8 @@ pub struct TileProgram {
     pub buffers: Vec<Buffer>,
     pub values: Vec<Type>,
     pub grid: Vec<GridDim>,
+    /// Loops that are parts of one; says nothing that the body does not.
+    pub courses: Vec<Course>,
     pub body: Vec<Stmt>,
 }
 

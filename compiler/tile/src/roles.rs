@@ -3,6 +3,8 @@
 //! The producer keeps every [`Stmt::Fill`] with the loops, conditions and scalars that these need; the consumers keep everything
 //! else. Neither needs a result of the other but through rings, so each slice by itself is a complete program of its threads.
 
+mod courses;
+
 use crate::ir::{Op, Operand, Stmt, TileProgram, ValueId};
 use crate::lower::{arguments, dead};
 
@@ -17,6 +19,9 @@ pub enum Role {
 pub fn slice(program: &TileProgram, role: Role) -> Vec<Stmt> {
     let mut body = keep(&program.body, role);
     dead::remove_from(&mut body);
+    if role == Role::Producer {
+        courses::join(&mut body, &program.courses, &program.values);
+    }
     body
 }
 

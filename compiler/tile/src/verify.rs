@@ -243,8 +243,8 @@ impl Verifier<'_> {
 
     fn guard(&mut self, cond: ValueId, carried: &[LoopValue], body: &[Stmt]) -> Res {
         let ty = self.used(cond)?;
-        ensure(ty.elem == Elem::Bool && ty.rows.is_some() && ty.cols.is_none(), || {
-            format!("guard v{} is no row vector of bools", cond.0)
+        ensure(ty.elem == Elem::Bool && ty.cols.is_none(), || {
+            format!("guard v{} is no row vector or scalar of bools", cond.0)
         })?;
         for c in carried {
             let ty = self.used(c.init)?;

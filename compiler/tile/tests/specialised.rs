@@ -9,9 +9,10 @@ mod common;
 
 use common::specs::{extents, narrow, planned, scalars};
 use common::{compare, inputs};
-use einloom_tile::ir::{Roles, Stmt};
-use einloom_tile::lower::{LowerError, lower_unchecked};
+use einloom_tile::ir::{Elem, Roles, Stmt};
+use einloom_tile::lower::{LowerError, followed, lower_unchecked};
 use einloom_tile::print::print;
+use einloom_tile::roles::{Role, slice};
 use einloom_tile::schedule::{Schedule, ShapeClass, Specialised};
 use einloom_tile::verify::verify;
 
@@ -262,4 +263,140 @@ fn sums_follow_their_dots_and_turns_go_on() {
     let at = |what: &str| body.find(what).unwrap_or_else(|| panic!("no {what}: {body}"));
     assert!(at("pass the turn") < at("wait for dots but 1"), "{body}");
     assert!(at(" + dot[") < at("row Sum"), "{body}");
+}
+
+/// The first tile of an overlapped loop has one body, whose tests are made where the tile needs them: the masks lie in the guard with the select.
+#[test]
+fn a_first_tile_tests_what_needs_tests() {
+    let plan = planned(&narrow(include_str!("../../../dsl-examples/causal.ein")));
+    let shape = ShapeClass::aligned(&plan, 16);
+    let ways = Specialised {
+        overlap: true,
+        persistent: true,
+        first_reference: true,
+        ahead: true,
+        turns: false,
+    };
+    let kernel = lower_unchecked(&plan, 0, &schedule(2, Some(ways)), &shape).expect("a specialised form");
+    let is_first = |s: &&Stmt| matches!(s, Stmt::For { label, .. } if label.starts_with("first"));
+    let grid = kernel.program.body.iter().find_map(|s| match s {
+        Stmt::For { body, .. } => Some(body),
+        _ => None,
+    });
+    let firsts: Vec<&Stmt> = grid.expect("a loop over the grid").iter().filter(is_first).collect();
+    let [Stmt::For { body, .. }] = firsts[..] else {
+        panic!("{} first tiles", firsts.len());
+    };
+    let guards = body.iter().filter_map(|s| match s {
+        Stmt::Guard { cond, body, .. } => Some((cond, body)),
+        _ => None,
+    });
+    let guards: Vec<_> = guards.collect();
+    let [(cond, inside)] = guards[..] else {
+        panic!("{} guards", guards.len());
+    };
+    assert!(kernel.program.values[cond.index()].rows.is_none());
+    let mask = |s: &Stmt| match s {
+        Stmt::Let(v, _) => {
+            let ty = kernel.program.values[v.index()];
+            ty.elem == Elem::Bool && ty.cols.is_some()
+        }
+        _ => false,
+    };
+    let inside = inside.iter().any(mask);
+    assert!(inside && !body.iter().any(mask), "{}", print(&kernel.program));
+}
+
+fn loops(body: &[Stmt]) -> Vec<&Stmt> {
+    let inner = body.iter().flat_map(|s| match s {
+        Stmt::For { body, .. } | Stmt::If { body, .. } => loops(body),
+        _ => Vec::new(),
+    });
+    let own = body.iter().filter(|s| matches!(s, Stmt::For { .. }));
+    own.chain(inner.collect::<Vec<_>>()).collect()
+}
+
+/// The producer copies all parts of a sweep by one loop over its steps, of one range of tiles or of several.
+#[test]
+fn a_producer_has_one_loop_for_all_parts() {
+    let gap = "where m <= p and (m < 2 or p - m < 40)";
+    let causal = include_str!("../../../dsl-examples/causal.ein");
+    for text in [causal.to_owned(), causal.replace("where m <= p + M - P", gap)] {
+        let plan = planned(&narrow(&text));
+        let shape = ShapeClass::aligned(&plan, 16);
+        let ways = Specialised {
+            overlap: true,
+            persistent: false,
+            first_reference: false,
+            ahead: false,
+            turns: false,
+        };
+        let kernel = lower_unchecked(&plan, 0, &schedule(2, Some(ways)), &shape).expect("a specialised form");
+        let program = &kernel.program;
+        let [course] = &program.courses[..] else {
+            panic!("{} courses", program.courses.len());
+        };
+        let parts = |body: &[Stmt]| {
+            let part = |s: &&Stmt| matches!(s, Stmt::For { var, .. } if course.loops.contains(var));
+            loops(body).into_iter().filter(part).cloned().collect::<Vec<_>>()
+        };
+        let consumers = slice(program, Role::Consumer);
+        let producer = slice(program, Role::Producer);
+        assert!(course.loops.len() > 2 && parts(&consumers).len() == course.loops.len());
+        let [Stmt::For { lo, hi, body, .. }] = &parts(&producer)[..] else {
+            panic!("{} loops of the producer", parts(&producer).len());
+        };
+        assert_eq!((*lo, *hi), (course.lo, course.hi));
+        assert_eq!(body.iter().filter(|s| matches!(s, Stmt::Fill { .. })).count(), 2);
+    }
+}
+
+/// What is told of a schedule is what the kernel does: a spec's own policy, or scores that are bounded, leave no kept reference.
+#[test]
+fn a_schedule_is_told_as_it_is_followed() {
+    let causal = include_str!("../../../dsl-examples/causal.ein");
+    let softcap = include_str!("../../../dsl-examples/softcap.ein");
+    let ways = Specialised {
+        overlap: true,
+        persistent: false,
+        first_reference: true,
+        ahead: false,
+        turns: false,
+    };
+    for (text, kept) in [
+        (causal.to_owned(), true),
+        (format!("{causal}\npolicy reference = first\n"), true),
+        (format!("{causal}\npolicy reference = running\n"), false),
+        (softcap.to_owned(), false),
+    ] {
+        let plan = planned(&narrow(&text));
+        let told = followed(&plan, 0, &schedule(2, Some(ways))).to_string();
+        assert_eq!(told.contains("reference of the first tile"), kept, "{told}\n{text}");
+        let shape = ShapeClass::aligned(&plan, 16);
+        let kernel = lower_unchecked(&plan, 0, &schedule(2, Some(ways)), &shape).expect("a specialised form");
+        let raised = |s: &&Stmt| match s {
+            Stmt::For { body, .. } => body.iter().any(|s| match s {
+                Stmt::Guard { cond, .. } => kernel.program.values[cond.index()].rows.is_some(),
+                _ => false,
+            }),
+            _ => false,
+        };
+        assert_eq!(kernel.program.body.iter().any(|s| raised(&s)), kept, "{text}");
+    }
+}
+
+/// Columns that pad a block are no points in any tile: what is tested there is not what a first tile without tests skips.
+#[test]
+fn padding_of_a_block_never_counts() {
+    let found = run(
+        "cascade blocks
+rank b, h, p, m = (c, i), i = 20, e = 16, f = 16
+in Q[b,h,p,e], K[b,h,c,i,e], V[b,h,c,i,f] : bf16
+S[b,h,p,m] = Q * K / sqrt(E) where c <= p div I
+out O[b,h,p,f] : bf16 = softmax[m](S) * V
+out Far[b,h,p] : f32 = max[c](max[i](S))
+policy reference = running",
+        41,
+    );
+    assert_eq!(found, (1, 1));
 }

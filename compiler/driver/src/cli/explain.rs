@@ -146,12 +146,13 @@ fn resources(tiled: &Tiled, machine: &MachineModel) -> Table {
         "shared memory",
         "blocks an SM",
     ]);
-    for (kernel, schedule) in tiled.kernels.iter().zip(&tiled.schedules) {
+    for (at, (kernel, schedule)) in tiled.kernels.iter().zip(&tiled.schedules).enumerate() {
         let program = &kernel.program;
+        let followed = einloom_tile::lower::followed(&tiled.plan, at, schedule);
         let shared = shared_bytes(program);
         table.add_row([
             program.name.clone(),
-            schedule.to_string(),
+            followed.to_string(),
             program.threads().to_string(),
             format!(
                 "{} of {}",

@@ -8,10 +8,6 @@
 mod barrier;
 mod check;
 mod fill;
-pub(crate) mod homes;
-mod lines;
-pub(crate) mod named;
-mod occupancy;
 mod outgoing;
 pub(crate) mod ring;
 mod role;

@@ -2,11 +2,11 @@
 
 use crate::cx::{Cx, Effect};
 use crate::error::{Res, invalid};
-use crate::hopper::homes::Homes;
+use crate::homes::Homes;
 use crate::hopper::outgoing::sends;
 use crate::hopper::ring::source_kinds;
 use crate::kernel::{Kernel, Lanes};
-use einloom_tile::ir::{Roles, Stmt};
+use einloom_tile::ir::{Op, Roles, Stmt, ValueId};
 use einloom_tile::roles;
 use inkwell::IntPredicate;
 use inkwell::attributes::{Attribute, AttributeLoc};
@@ -14,6 +14,7 @@ use inkwell::basic_block::BasicBlock;
 use inkwell::context::Context;
 use inkwell::types::AnyType;
 use inkwell::values::{FunctionValue, IntValue};
+use std::collections::BTreeSet;
 
 /// Bytes of a descriptor of a box copy.
 const DESCRIPTOR_BYTES: u32 = 128;
@@ -68,7 +69,15 @@ impl<'c> Kernel<'_, 'c> {
         else {
             return invalid("a program without roles has no slices");
         };
+        let mut consumers_slice = roles::slice(self.program, roles::Role::Consumer);
+        let mut producers_slice = roles::slice(self.program, roles::Role::Producer);
+        let both = self.shared_scalars(&consumers_slice, &producers_slice);
+        for slice in [&mut consumers_slice, &mut producers_slice] {
+            slice.retain(|stmt| !both.contains(stmt));
+        }
         self.init_barriers();
+        self.statements(&both)?;
+        let known = self.values.clone();
         let block = |name| self.cx.context.append_basic_block(self.cx.function, name);
         let (consumer, producer, exit) = (block("consumer"), block("producer"), block("exit"));
         let consumers = self.cx.i32(i64::from(self.program.warps));
@@ -80,11 +89,10 @@ impl<'c> Kernel<'_, 'c> {
 
         self.cx.builder.position_at_end(consumer);
         self.set_registers("inc", consumer_registers);
-        let slice = roles::slice(self.program, roles::Role::Consumer);
-        if takes_turns(&slice) {
+        if takes_turns(&consumers_slice) {
             self.begin_turns();
         }
-        self.run_role(Role::Consumer, consumer, None, &slice, exit)?;
+        self.run_role(Role::Consumer, consumer, None, &consumers_slice, exit)?;
 
         self.cx.builder.position_at_end(producer);
         self.set_registers("dec", producer_registers);
@@ -92,17 +100,46 @@ impl<'c> Kernel<'_, 'c> {
         self.lanes = self.producer_lanes(self.cx.isub(self.lanes.thread, first));
         let elected = self.cx.icmp(IntPredicate::EQ, self.lanes.thread, self.cx.i32(0));
         self.prefetch_descriptors(elected);
-        let slice = roles::slice(self.program, roles::Role::Producer);
+        self.values = known;
         // One thread starts box copies; only rows need all of them.
         if source_kinds(self.program).iter().any(|kinds| kinds.rows) {
             let role = Role::Producer { elected: Some(elected) };
-            self.run_role(role, producer, None, &slice, exit)?;
+            self.run_role(role, producer, None, &producers_slice, exit)?;
         } else {
             let role = Role::Producer { elected: None };
-            self.run_role(role, producer, Some(elected), &slice, exit)?;
+            self.run_role(role, producer, Some(elected), &producers_slice, exit)?;
         }
         self.cx.builder.position_at_end(exit);
         Ok(())
+    }
+
+    /// The scalars at the top of both slices, which are computed once, before the roles part: divisions that place a block in its grid, for instance.
+    fn shared_scalars(&self, consumers: &[Stmt], producers: &[Stmt]) -> Vec<Stmt> {
+        let scalar = |id: ValueId| {
+            let ty = self.program.values[id.index()];
+            ty.rows.is_none() && ty.cols.is_none()
+        };
+        let of = |stmt: &Stmt| match stmt {
+            Stmt::Let(id, _) => Some(*id),
+            _ => None,
+        };
+        let theirs: BTreeSet<ValueId> = producers.iter().filter_map(of).collect();
+        let mut shared = Vec::new();
+        let mut known = BTreeSet::new();
+        for stmt in consumers {
+            let Stmt::Let(id, op) = stmt else { continue };
+            let computed = match op {
+                Op::Real(_) | Op::Int(_) | Op::Param(_) | Op::Grid(_) | Op::Block | Op::Blocks => true,
+                Op::Math(_, args) => args.iter().all(|v| known.contains(v)),
+                Op::Cast(v) => known.contains(v),
+                _ => false,
+            };
+            if computed && scalar(*id) && theirs.contains(id) {
+                known.insert(*id);
+                shared.push(stmt.clone());
+            }
+        }
+        shared
     }
 
     /// Emits a slice behind `entry`, which holds what does not change while it runs; threads without `takes_part` skip it.
@@ -118,7 +155,6 @@ impl<'c> Kernel<'_, 'c> {
         let outer = std::mem::replace(&mut self.entry, entry);
         self.invariants.clear();
         self.pending.clear();
-        self.values.fill(None);
         self.role = role;
         self.homes = match role {
             Role::Consumer => Homes::of(self.program, slice),

@@ -3,12 +3,13 @@
 //! The four warps of a warpgroup hold 64 rows; the accumulator's order is that of tiles, and the left operand's order in registers that of
 //! 16-bit pairs (`crate::value`). Operands in shared memory are given by descriptors (PTX ISA, "Matrix descriptor"): address, the stride between blocks of
 //! 64 columns (used where the contracted axis is the buffer's rows), the stride of 1024 between groups of 8 rows, swizzle of 128 bytes.
-//! A dot is one statement: fence, all steps, commit. Its result is pending until [`Kernel::dot_wait`]: one in a home ([`crate::hopper::homes`]) may be read from
+//! A dot is one statement: fence, all steps, commit. Its result is pending until [`Kernel::dot_wait`]: one in a home ([`crate::homes`]) may be read from
 //! then on, any other is tied through the wait.
 
 use crate::cx::{Effect, V};
 use crate::error::{Res, invalid, unsupported};
-use crate::hopper::named::Names;
+use crate::homes::Sums;
+use crate::homes::named::Names;
 use crate::kernel::Kernel;
 use crate::shared::{BLOCK_ROW, Layout};
 use crate::value::{Form, Value, is_half};
@@ -18,9 +19,9 @@ use inkwell::values::IntValue;
 /// A dot that is not known to be complete.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pending {
-    id: ValueId,
+    pub(crate) id: ValueId,
     /// A later dot accumulates onto its result, which has no other use.
-    consumed: bool,
+    pub(crate) consumed: bool,
 }
 
 /// Most columns of one instruction.
@@ -61,14 +62,6 @@ enum Left<'c> {
     /// Names of the registers.
     Named(Names, Elem),
     Shared(Source<'c>),
-}
-
-/// Where a dot's sums are.
-enum Sums<'c> {
-    /// In values of LLVM: what is accumulated onto, nothing for zeros.
-    Values(Option<Vec<V<'c>>>),
-    /// In named registers, which hold zeros only in name if `fresh`.
-    Named { names: Names, fresh: bool },
 }
 
 impl<'c> Kernel<'_, 'c> {
@@ -168,35 +161,6 @@ impl<'c> Kernel<'_, 'c> {
             self.define(id, value)?;
         }
         Ok(())
-    }
-
-    /// What the dot `id` accumulates onto.
-    fn sums(&mut self, id: ValueId, acc: Option<ValueId>, form: Form) -> Res<Sums<'c>> {
-        let Some(names) = self.home_names(id) else {
-            let values = acc.map(|acc| self.accumulator(acc, form)).transpose()?;
-            return Ok(Sums::Values(values.flatten()));
-        };
-        let Some(acc) = acc.filter(|&acc| self.homes.constant(acc) != Some(0)) else {
-            return Ok(Sums::Named { names, fresh: true });
-        };
-        for pending in self.pending.iter_mut().filter(|p| p.id == acc) {
-            pending.consumed = true;
-        }
-        self.flow(acc, id)?;
-        Ok(Sums::Named { names, fresh: false })
-    }
-
-    /// Elements to accumulate onto; nothing for zeros, which the unit supplies itself.
-    fn accumulator(&mut self, acc: ValueId, form: Form) -> Res<Option<Vec<V<'c>>>> {
-        let value = self.value(acc)?;
-        if value.form != form || value.elem != Elem::F32 {
-            return invalid(format!("v{} should be an f32 tile of the dot's shape", acc.0));
-        }
-        for pending in self.pending.iter_mut().filter(|p| p.id == acc) {
-            pending.consumed = true;
-        }
-        let zero = |v: &V<'c>| matches!(v, V::FloatValue(v) if v.get_constant().is_some_and(|(x, _)| x.to_bits() == 0));
-        Ok((!value.lanes.iter().all(zero)).then_some(value.lanes))
     }
 
     /// The operand of a dot in a buffer; the left one from the warpgroup's first row on.

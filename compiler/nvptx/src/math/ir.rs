@@ -9,6 +9,7 @@ use einloom_cascade::expr::MapOp;
 use inkwell::values::{FloatValue, IntValue};
 use inkwell::{FloatPredicate, IntPredicate};
 use std::collections::btree_map::Entry;
+use std::rc::Rc;
 
 impl<'c> Arith for Cx<'c> {
     type F = FloatValue<'c>;
@@ -195,16 +196,21 @@ impl<'c> Kernel<'_, 'c> {
 }
 
 impl<'c> Cx<'c> {
+    /// The statement for a function of `arguments` f32 ([`text::function`]).
+    pub(crate) fn formula_text(&self, op: MapOp, arguments: usize) -> Option<Rc<str>> {
+        let mut known = self.formulas.borrow_mut();
+        Some(match known.entry(op) {
+            Entry::Occupied(entry) => Rc::clone(entry.get()),
+            Entry::Vacant(entry) => Rc::clone(entry.insert(text::function(op, arguments)?.into())),
+        })
+    }
+
     /// A function of several instructions, as one statement of inline PTX.
     fn formula(&self, op: MapOp, args: &[FloatValue<'c>]) -> Option<FloatValue<'c>> {
-        let mut known = self.formulas.borrow_mut();
-        let statement = match known.entry(op) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(text::function(op, args.len())?),
-        };
+        let statement = self.formula_text(op, args.len())?;
         let constraints = format!("=f{}", ",f".repeat(args.len()));
         let args: Vec<V<'c>> = args.iter().map(|&a| a.into()).collect();
-        let res = self.asm_value(self.f32t().into(), statement, &constraints, &args, Effect::Pure);
+        let res = self.asm_value(self.f32t().into(), &statement, &constraints, &args, Effect::Pure);
         Some(res.into_float_value())
     }
 }

@@ -10,6 +10,6 @@ mod ir;
 mod philox;
 #[cfg(test)]
 mod tests;
-mod text;
+pub(crate) mod text;
 #[cfg(test)]
 mod text_tests;

@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt::Write;
 
 /// The statement for a function of `arguments` f32, for the constraints `=f,f..`; `None` for an operator without a formula.
-pub(super) fn function(op: MapOp, arguments: usize) -> Option<String> {
+pub(crate) fn function(op: MapOp, arguments: usize) -> Option<String> {
     let text = Text::default();
     let args: Vec<Word> = (1..=arguments as u32).map(Word::Argument).collect();
     let res = functions::formula(&text, op, &args)?;

@@ -211,3 +211,55 @@ pub fn product(name: &str, dtype: DType, elem: Elem, kind: DotKind, left_t: bool
     });
     b.finish()
 }
+
+/// Products whose sums cannot keep a register each, since a loop exchanges them.
+pub fn exchanged(name: &str) -> TileProgram {
+    let mut b = Build::new(name, 2, 1);
+    let (m, n, k) = (b.axis("m", 32), b.axis("n", 32), b.axis("k", 32));
+    let source = b.tensor("A", DType::BF16, 2, 16, false);
+    let y = b.tensor("Y", DType::F32, 3, 16, true);
+    let times = b.param("N", Elem::I32);
+    let (left, right) = (b.buffer("A", m, k, Elem::BF16, 1), b.buffer("B", k, n, Elem::BF16, 1));
+    let zero = b.int(0);
+    for buffer in [left, right] {
+        b.push(Stmt::CopyAsync {
+            buffer,
+            stage: None,
+            tensor: source,
+            index: vec![ix_row(zero)],
+            col0: Ix::Const(0),
+            valid: None,
+            cols: 32,
+        });
+    }
+    b.push(Stmt::Commit);
+    b.push(Stmt::Wait(0));
+    b.push(Stmt::Barrier);
+    let out = ty(Some(m), Some(n), Elem::F32);
+    let dot = |b: &mut Build, acc| {
+        let op = Op::Dot {
+            left: Operand::Shared(left, None),
+            right: Operand::Shared(right, None),
+            over: k,
+            acc,
+            kind: DotKind::Matrix,
+        };
+        b.set(out, op)
+    };
+    let (first, second) = (dot(&mut b, None), dot(&mut b, None));
+    let sums = b.for_loop(zero, times, &[first, second], |_, _, c| vec![c[1], c[0]]);
+    let last = dot(&mut b, Some(sums[0]));
+    let row = b.set(ty(Some(m), None, Elem::I32), Op::Lane);
+    let col = b.set(ty(None, Some(n), Elem::I32), Op::Lane);
+    for (i, value) in [last, sums[1]].into_iter().enumerate() {
+        let place = b.int(i as i64);
+        b.push(Stmt::Store {
+            tensor: y,
+            index: vec![place, row, col],
+            value,
+            mask: None,
+            through: None,
+        });
+    }
+    b.finish()
+}

@@ -246,7 +246,7 @@ impl Builder<'_> {
         }
     }
 
-    /// The number of a pair of the rule `number`; out of range it is reported and 0.
+    /// The number of a pair of the rule `number`; out of range it is reported and stands as 1, which is an extent and a divisor.
     pub(super) fn number(&mut self, pair: &Pair<'_, Rule>) -> Number {
         let text = pair.as_str();
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
@@ -273,7 +273,7 @@ impl Builder<'_> {
         }
         Number {
             text: text.to_string(),
-            value: value.unwrap_or(NumberValue::Int(0)),
+            value: value.unwrap_or(NumberValue::Int(1)),
         }
     }
 }

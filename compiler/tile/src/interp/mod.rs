@@ -253,19 +253,19 @@ impl Block<'_> {
 
     /// Row fragments (16 rows) where the condition holds for some row take what the body makes.
     fn guard(&mut self, cond: ValueId, carried: &[LoopValue], body: &[Stmt]) -> Result<(), InterpError> {
-        let rows = self.grid(cond).rows;
-        let holds =
-            |at: usize| -> Result<bool, InterpError> { Ok(self.value(cond)?.int(self.grid(cond).at(at, 0)) != 0) };
-        let mut taken = vec![false; rows.div_ceil(16)];
-        for row in 0..rows {
+        let shape = self.grid(cond);
+        let holds = |at: usize| -> Result<bool, InterpError> { Ok(self.value(cond)?.int(shape.at(at, 0)) != 0) };
+        let mut taken = vec![false; shape.rows.div_ceil(16)];
+        for row in 0..shape.rows {
             taken[row / 16] |= holds(row)?;
         }
+        let scalar = self.program.values[cond.index()].rows.is_none();
         self.statements(body)?;
         for c in carried {
             let grid = self.grid(c.init);
             let mut cells = self.value(c.init)?.clone();
             let raised = self.value(c.next)?;
-            for row in (0..grid.rows).filter(|row| taken[row / 16]) {
+            for row in (0..grid.rows).filter(|row| taken[if scalar { 0 } else { row / 16 }]) {
                 for col in 0..grid.cols {
                     cells.set(grid.at(row, col), raised, grid.at(row, col));
                 }

@@ -129,7 +129,7 @@ impl Lowerer<'_> {
         self.near.exponent = false;
         let form = form?;
         let mask = self.live(ctx, &reference.conds, columns, tested)?;
-        let live_form = self.masked(form, mask, Const::Real(f64::NEG_INFINITY));
+        let live_form = self.masked_by_test(form, mask, Const::Real(f64::NEG_INFINITY));
         Ok((scale, form, live_form))
     }
 
@@ -283,7 +283,7 @@ impl Lowerer<'_> {
         let value = if weight.is_some() && carry.op == ReduceOp::Sum && plain {
             value
         } else {
-            self.masked(value, mask, identity)
+            self.masked_by_test(value, mask, identity)
         };
         let rows = self.row()?.axis;
         let reduces = layout.reduces(&carry.inner);
@@ -419,7 +419,7 @@ impl Lowerer<'_> {
             .b
             .identity(op, elem)
             .ok_or_else(|| LowerError::unsupported("a streamed reduction", format!("{:?}", carry.op)))?;
-        let value = self.masked(value, mask, identity);
+        let value = self.masked_by_test(value, mask, identity);
         let rows = self.row()?.axis;
         let tile = self.widen(value, Some(rows), Some(layout.cols.axis));
         let best = self.b.row_reduce(op, tile, false);

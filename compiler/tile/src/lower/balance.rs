@@ -60,9 +60,9 @@ impl Last {
         let before = s.map(b, MapOp::Mul, first, blocks);
         let row = s.map(b, MapOp::IDiv, before, length);
         let rows = s.map(b, MapOp::IDiv, points, length);
-        let rows = s.map(b, MapOp::Sub, rows, row);
+        let rows = s.difference(b, rows, row);
         let applies = applies(s, b, pairs, before, length);
-        let left = s.map(b, MapOp::Sub, points, before);
+        let left = s.difference(b, points, before);
         let whole = s.map(b, MapOp::IDiv, left, blocks);
         let rest = s.map(b, MapOp::IMod, left, blocks);
         let place = place(s, b, whole, block, blocks);
@@ -119,7 +119,7 @@ impl Last {
 
     /// Tile number `turn * blocks + place` of those that are left, in order of length.
     fn dealt(&self, s: &mut Scalars, b: &mut Builder, round: ValueId, extents: &[ValueId]) -> Vec<ValueId> {
-        let turn = s.map(b, MapOp::Sub, round, self.first);
+        let turn = s.difference(b, round, self.first);
         let place = place(s, b, turn, self.block, self.blocks);
         let number = s.map(b, MapOp::Mul, turn, self.blocks);
         let number = s.map(b, MapOp::Add, number, place);
@@ -141,7 +141,7 @@ fn place(s: &mut Scalars, b: &mut Builder, turn: ValueId, block: ValueId, blocks
     let odd = s.map(b, MapOp::IMod, turn, two);
     let forward = s.compare(b, MapOp::Eq, odd, zero);
     let last = s.map(b, MapOp::Sub, blocks, one);
-    let back = s.map(b, MapOp::Sub, last, block);
+    let back = s.difference(b, last, block);
     s.emit(b, Op::Math(Math::Select, vec![forward, block, back]))
 }
 

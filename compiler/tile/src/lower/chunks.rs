@@ -257,6 +257,7 @@ impl Lowerer<'_> {
             tested: false,
             label: "state",
             course: Course::default(),
+            tests: None,
         };
         let slots: Vec<ValueId> = halves.iter().flat_map(|h| h.slots.iter().copied()).collect();
         let beside = if self.shared.parks { &[] } else { own_slots };

@@ -33,6 +33,8 @@ pub(crate) struct Part {
     pub(crate) tested: bool,
     pub(crate) label: &'static str,
     pub(crate) course: Course,
+    /// Of a tested part: where its steps need the tests; everywhere if `None`.
+    pub(crate) tests: Option<ValueId>,
 }
 
 /// All steps of a loop, and its parts in order.
@@ -92,6 +94,7 @@ impl Lowerer<'_> {
                     tested,
                     label: if tested { "tested" } else { "full" },
                     course: Course(vec![(start, offset)]),
+                    tests: None,
                 }),
             }
         }
@@ -104,37 +107,30 @@ impl Lowerer<'_> {
     }
 
     /// The visits with the first step as a part of its own: overlapped loops begin with it. Where there are tiles with tests and tiles without,
-    /// it stands twice, and one of the two runs.
-    pub(crate) fn first_apart(&mut self, visits: &mut Visits) {
+    /// it has the tests, and skips them if its tile is one without. `padded`: tiles without tests test the columns that pad them, too, so nothing is skipped.
+    pub(crate) fn first_apart(&mut self, visits: &mut Visits, padded: bool) {
         let second = self.b.add_int(visits.lo, 1);
         let end = self.b.map(MapOp::Min, &[second, visits.hi]);
         let tested = visits.parts.iter().any(|p| p.tested);
         let full = visits.parts.iter().find(|p| !p.tested).map(|p| (p.lo, p.hi));
-        let mut firsts = Vec::new();
-        let mut first = |lo, hi, tested| {
-            firsts.push(Part {
-                lo,
-                hi,
-                tested,
-                label: FIRST,
-                course: visits.course.clone(),
-            });
+        let tests = full.filter(|_| tested && !padded).map(|(from, to)| {
+            let behind_from = self.b.map(MapOp::Le, &[from, visits.lo]);
+            let before_to = self.b.map(MapOp::Lt, &[visits.lo, to]);
+            let full = self.b.map(MapOp::And, &[behind_from, before_to]);
+            self.b.map(MapOp::Not, &[full])
+        });
+        let first = Part {
+            lo: visits.lo,
+            hi: end,
+            tested,
+            label: FIRST,
+            course: visits.course.clone(),
+            tests,
         };
-        match full.filter(|_| tested) {
-            None => first(visits.lo, end, tested),
-            Some((from, to)) => {
-                let among = self.b.map(MapOp::Le, &[from, visits.lo]);
-                let behind = self.b.map(MapOp::Min, &[second, to]);
-                let behind = self.b.select(among, behind, visits.lo);
-                first(visits.lo, behind, false);
-                let lo = self.b.map(MapOp::Max, &[visits.lo, behind]);
-                first(lo, end, true);
-            }
-        }
         for part in &mut visits.parts {
             part.lo = self.b.map(MapOp::Max, &[part.lo, second]);
         }
-        visits.parts.splice(0..0, firsts);
+        visits.parts.insert(0, first);
     }
 }
 
@@ -170,6 +166,7 @@ impl Tiles {
             tested,
             label: label(at, tested),
             course: Course::default(),
+            tests: None,
         };
         Visits {
             lo: self.lo,

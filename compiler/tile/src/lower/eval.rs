@@ -11,6 +11,7 @@ use super::{Lowerer, TensorKey};
 use crate::ir::{Elem, Math, Op, Type, ValueId};
 use crate::lowered::ScalarSource;
 use einloom_cascade::expr::{DType, Expr, ExprId, Kind, MapOp};
+use einloom_plan::domain::{Class, classify};
 use einloom_plan::ir::LeafDef;
 
 impl Lowerer<'_> {
@@ -309,6 +310,14 @@ impl Lowerer<'_> {
         }
     }
 
+    /// Whether an index is inside of its dimension by its form, whatever its variables are: those of a tile's lanes may lie outside of their ranks.
+    fn is_inside(&mut self, id: ExprId, extent: ExprId) -> bool {
+        let zero = self.exprs.int(0);
+        let low = self.exprs.map(MapOp::Le, &[zero, id]);
+        let high = self.exprs.map(MapOp::Lt, &[id, extent]);
+        classify(&self.exprs, &[low, high], &|_| None) == Class::Always
+    }
+
     /// The condition that an index is inside of its dimension, where that is not certain.
     pub(crate) fn index_check(&mut self, ctx: &Ctx, id: ExprId, value: ValueId, extent: ExprId) -> Option<ValueId> {
         if let Expr::Var(var) = self.exprs.get(id)
@@ -319,6 +328,9 @@ impl Lowerer<'_> {
         if let (Some(i), Some(n)) = (self.b.known_int(value), const_int(&self.exprs, extent))
             && (0..n).contains(&i)
         {
+            return None;
+        }
+        if self.is_inside(id, extent) {
             return None;
         }
         let zero = self.b.int(0);

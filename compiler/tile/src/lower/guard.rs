@@ -11,8 +11,9 @@ use super::overlap::{Deferrable, chain};
 use super::reference::Running;
 use super::sweep::SweepPlan;
 use crate::ir::{DotKind, LoopValue, Op, Operand, Stmt, ValueId};
+use crate::schedule::Schedule;
 use einloom_cascade::expr::{MapOp, ReduceOp};
-use einloom_plan::ir::Sweep;
+use einloom_plan::ir::{FusedPlan, Policy, Sweep};
 
 /// Largest sum of a lane's weights that passes: far below what f32 accumulators and bf16 operands hold.
 const LIMIT: f64 = (1u64 << 40) as f64;
@@ -26,19 +27,18 @@ struct Cut {
     dots: Vec<Deferrable>,
 }
 
+/// Whether references of a sweep stay after the first tile: the schedule says so, and the spec does not ask for another policy.
+pub(super) fn keeps_reference(plan: &FusedPlan, sweep: &Sweep, schedule: &Schedule) -> bool {
+    let asked = plan.cascade.policies.iter().any(|p| p.key == "reference");
+    let first = sweep.references.iter().all(|r| r.policy == Policy::First);
+    let scheduled = schedule.specialised.is_some_and(|s| s.overlap && s.first_reference);
+    !sweep.references.is_empty() && scheduled && (first || !asked)
+}
+
 impl Lowerer<'_> {
-    /// Whether references stay after the first tile: the schedule says so, and the spec does not ask for another policy.
+    /// Whether references stay after the first tile.
     pub(crate) fn keeps_reference(&self, sweep: &Sweep) -> bool {
-        let asked = self.plan.cascade.policies.iter().any(|p| p.key == "reference");
-        let first = sweep
-            .references
-            .iter()
-            .all(|r| r.policy == einloom_plan::ir::Policy::First);
-        let scheduled = self
-            .schedule
-            .specialised
-            .is_some_and(|s| s.overlap && s.first_reference);
-        !sweep.references.is_empty() && scheduled && (first || !asked)
+        keeps_reference(self.plan, sweep, self.schedule)
     }
 
     /// One tile behind the first; `params` and the result as for [`Lowerer::body`].
@@ -78,9 +78,12 @@ impl Lowerer<'_> {
         let slow = self.cut(&slow)?;
         self.b.rare = None;
         let body = self.b.close();
-        if !body.iter().all(|s| matches!(s, Stmt::Let(..))) {
+        if !body
+            .iter()
+            .all(|s| matches!(s, Stmt::Let(_, op) if !matches!(op, Op::Dot { .. })))
+        {
             return Err(LowerError::Schedule(
-                "a kept reference beside operands computed in shared memory".to_owned(),
+                "a kept reference where raising it takes more than arithmetic in registers".to_owned(),
             ));
         }
         Ok(self.joined(cond, &fast, &slow, body))

@@ -36,6 +36,7 @@ mod rings;
 mod roles;
 mod scalars;
 mod search;
+mod skip_tests;
 mod state;
 mod store;
 mod sweep;
@@ -56,7 +57,7 @@ use einloom_plan::ir::{FusedPlan, Kernel};
 use error::Result;
 use facts::FreeVars;
 use roles::{Roles, Rows};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A tensor of the kernel.
 pub(crate) type TensorKey = TensorSource;
@@ -157,6 +158,17 @@ pub fn chunks(
     })
 }
 
+/// A schedule as a kernel follows it: without a kept reference where the spec asks for another policy, or no exponential needs one.
+pub fn followed(plan: &FusedPlan, kernel: usize, schedule: &Schedule) -> Schedule {
+    let sweeps = plan.kernels.get(kernel).map_or(&[][..], |k| &k.sweeps);
+    let kept = sweeps.iter().any(|s| guard::keeps_reference(plan, s, schedule));
+    let mut followed = schedule.clone();
+    if let Some(specialised) = &mut followed.specialised {
+        specialised.first_reference &= kept;
+    }
+    followed
+}
+
 /// Name of a kernel in generated code: letters, digits and `_` only, and unlike that of every other kernel of the plan.
 fn entry_name(plan: &FusedPlan, index: usize) -> String {
     let clean = |kernel: &Kernel| {
@@ -237,6 +249,7 @@ fn build(
         operands: operand::Operands::default(),
         rings: rings::Rings::default(),
         near: precision::Near::default(),
+        tests: BTreeSet::new(),
         states: BTreeMap::new(),
         references: BTreeMap::new(),
         rows: None,
@@ -328,6 +341,8 @@ pub(crate) struct Lowerer<'a> {
     pub(crate) operands: operand::Operands,
     pub(crate) rings: rings::Rings,
     pub(crate) near: precision::Near,
+    /// Values of the body at hand that a test of the tile's points made.
+    pub(crate) tests: BTreeSet<ValueId>,
     /// Accumulators by (sweep, carry), and references by (sweep, reference), as they stand.
     pub(crate) states: BTreeMap<(usize, usize), state::State>,
     pub(crate) references: BTreeMap<(usize, usize), ValueId>,

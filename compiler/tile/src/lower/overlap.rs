@@ -151,7 +151,7 @@ fn sum_of(body: &[Stmt], next: ValueId) -> Option<Sum> {
     })
 }
 
-fn uses(stmt: &Stmt, value: ValueId) -> bool {
+pub(crate) fn uses(stmt: &Stmt, value: ValueId) -> bool {
     match stmt {
         Stmt::Let(_, op) => arguments(op).contains(&value),
         Stmt::Store {
@@ -237,8 +237,7 @@ pub(crate) fn is_dot(stmt: &Stmt) -> bool {
 }
 
 impl Lowerer<'_> {
-    /// Cuts the deferred dots off a part, and gives it those of the part before (`None`: it is the first). A part with the first tile has none to issue:
-    /// if it runs, no other one did.
+    /// Cuts the deferred dots off a part, and gives it those of the part before (`None`: it is the first).
     pub(crate) fn defer(
         &mut self,
         draft: &mut Draft,
@@ -270,9 +269,7 @@ impl Lowerer<'_> {
             if let Some(before) = before {
                 entry.init = before.acc;
                 entry.param = self.b.fresh(acc_type);
-                if !draft.first {
-                    self.issue(&mut pending, &dots, &left_params.params, entry.param, carried.param);
-                }
+                self.issue(&mut pending, &dots, &left_params.params, entry.param, carried.param);
             }
             draft.carried[slot] = entry;
             pending.lefts.extend(dots.iter().map(|d| d.left));
@@ -331,9 +328,7 @@ impl Lowerer<'_> {
         if let Some(before) = before {
             entry.init = before;
             entry.param = self.b.fresh(self.b.ty(carried.init));
-            if !draft.first {
-                self.add_sum(&mut pending.sums, issued, entry.param, carried.param);
-            }
+            self.add_sum(&mut pending.sums, issued, entry.param, carried.param);
         }
         draft.carried[slot] = entry;
         pending.after.sums.push(SumLeft {

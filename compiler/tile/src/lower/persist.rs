@@ -77,7 +77,7 @@ fn rounds(s: &mut Scalars, b: &mut Builder, extents: &[ValueId], paired: bool) -
         let above = s.map(b, MapOp::Add, points, one);
         units = s.map(b, MapOp::IDiv, above, two);
     }
-    let left = s.map(b, MapOp::Sub, units, block);
+    let left = s.difference(b, units, block);
     let turns = s.ceil_div(b, left, blocks, one);
     let all = |rounds| Pairs {
         points,

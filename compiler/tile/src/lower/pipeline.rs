@@ -28,8 +28,6 @@ pub(crate) struct Draft {
     /// Stages of streamed rings that the body reads.
     pub(crate) stages: BTreeMap<BufferId, ValueId>,
     pub(crate) label: String,
-    /// The body is that of the first tile.
-    pub(crate) first: bool,
 }
 
 impl Lowerer<'_> {

@@ -123,7 +123,7 @@ impl Lowerer<'_> {
         }
         let x = self.exponent(running, k, running.form);
         let weight = self.b.exp2(x);
-        self.masked(weight, mask, Const::Real(0.0))
+        self.masked_by_test(weight, mask, Const::Real(0.0))
     }
 
     /// The factor `exp(k (g - g'))` of what was absorbed before.

@@ -7,6 +7,7 @@
 use super::Lowerer;
 use super::arrange::{arrange, turn};
 use super::builder::scalar;
+use super::course::Visits;
 use super::error::{LowerError, Result};
 use super::index::at_tile;
 use super::operand::StreamCopy;
@@ -14,7 +15,7 @@ use super::overlap::{self, Previous};
 use super::pipeline::Draft;
 use super::sweep::for_loop;
 use super::synchronise::{Counts, Tile};
-use crate::ir::{BufferId, Elem, FillSource, Ix, Math, Op, Stmt, TensorId, TensorMap, ValueId};
+use crate::ir::{BufferId, Course, Elem, FillSource, Ix, Math, Op, Stmt, TensorId, TensorMap, ValueId};
 use einloom_cascade::expr::MapOp;
 use std::collections::BTreeMap;
 
@@ -181,7 +182,10 @@ impl Lowerer<'_> {
     }
 
     /// Puts the parts of a loop over steps `lo..hi` behind one another (as [`Lowerer::assemble`] does for uniform programs).
-    pub(crate) fn assemble_rings(&mut self, drafts: Vec<Draft>, lo: ValueId, hi: ValueId) -> Result<()> {
+    pub(crate) fn assemble_rings(&mut self, drafts: Vec<Draft>, visits: &Visits) -> Result<()> {
+        let (lo, hi) = (visits.lo, visits.hi);
+        let loops = drafts.iter().map(|d| d.step).collect();
+        self.b.program.courses.push(Course { loops, lo, hi });
         let copies = self.operands.stream.clone();
         for copy in &copies {
             self.ring(copy.buffer);
@@ -195,7 +199,7 @@ impl Lowerer<'_> {
         };
         let Some(deferred) = overlapped else {
             for draft in drafts {
-                self.loop_of(draft, &copies, lo, None)?;
+                self.loop_of(draft, &copies, visits, None)?;
             }
             return self.after_loops(&copies, lo, hi, stores);
         };
@@ -203,7 +207,7 @@ impl Lowerer<'_> {
         for mut draft in drafts {
             let pending = self.defer(&mut draft, &deferred, previous.take())?;
             previous = Some(pending.after.clone());
-            self.loop_of(draft, &copies, lo, Some(pending))?;
+            self.loop_of(draft, &copies, visits, Some(pending))?;
         }
         if let Some(previous) = previous {
             self.last_dots(previous, lo, hi)?;
@@ -237,7 +241,7 @@ impl Lowerer<'_> {
         &mut self,
         draft: Draft,
         copies: &[StreamCopy],
-        lo: ValueId,
+        visits: &Visits,
         pending: Option<overlap::Pending>,
     ) -> Result<()> {
         self.b.open();
@@ -245,8 +249,9 @@ impl Lowerer<'_> {
         if draft.barriers {
             self.b.push(Stmt::Barrier);
         }
-        let step = self.b.map(MapOp::Sub, &[draft.step, lo]);
-        let tile = self.tile_at(&draft.course, draft.step);
+        let step = self.b.map(MapOp::Sub, &[draft.step, visits.lo]);
+        // As in all other parts, so that the producer may have one loop for all.
+        let tile = self.tile_at(&visits.course, draft.step);
         for copy in copies {
             let ring = self.ring(copy.buffer);
             let count = self.b.map(MapOp::Add, &[ring.filled, step]);

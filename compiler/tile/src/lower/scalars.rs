@@ -27,6 +27,13 @@ impl Scalars {
         self.emit(b, Op::Math(Math::Map(op), vec![x, y]))
     }
 
+    /// `x - y`, 0 where that is negative: a count, which is divided faster.
+    pub(super) fn difference(&mut self, b: &mut Builder, x: ValueId, y: ValueId) -> ValueId {
+        let zero = self.int(b, 0);
+        let difference = self.map(b, MapOp::Sub, x, y);
+        self.map(b, MapOp::Max, difference, zero)
+    }
+
     pub(super) fn compare(&mut self, b: &mut Builder, op: MapOp, x: ValueId, y: ValueId) -> ValueId {
         self.emit_as(b, Op::Math(Math::Map(op), vec![x, y]), Elem::Bool)
     }

@@ -86,7 +86,7 @@ impl Lowerer<'_> {
         let mut drafts = Vec::new();
         let mut visits = self.visits(&tiles, sweep.carries.iter().any(|c| c.ordered));
         if self.overlaps() {
-            self.first_apart(&mut visits);
+            self.first_apart(&mut visits, !plan.layout.flat && plan.layout.cols.tested);
         }
         if self.by_chunks {
             (slots, visits) = self.start_from_state(ctx, index, &sweep, &plan, (&slots, &tiles))?;
@@ -99,7 +99,7 @@ impl Lowerer<'_> {
             drafts.push(draft);
         }
         if self.schedule.specialised.is_some() {
-            self.assemble_rings(drafts, visits.lo, visits.hi)?;
+            self.assemble_rings(drafts, &visits)?;
         } else {
             self.assemble(drafts, &visits);
         }
@@ -273,9 +273,10 @@ impl Lowerer<'_> {
         (slots, initial): (&[ValueId], &[ValueId]),
         part: Part,
     ) -> Result<Draft> {
-        let (tested, label) = (part.tested, part.label);
+        let (tested, label, tests) = (part.tested, part.label, part.tests);
         let carries = plan.carries.clone();
-        self.draft(ctx, index, &plan.layout, slots, part, |lowerer, ctx, layout, params| {
+        self.tests.clear();
+        let mut draft = self.draft(ctx, index, &plan.layout, slots, part, |lowerer, ctx, layout, params| {
             let plan = SweepPlan {
                 layout: layout.clone(),
                 carries,
@@ -288,7 +289,11 @@ impl Lowerer<'_> {
             } else {
                 lowerer.body(ctx, index, sweep, &plan, params, tested, true)
             }
-        })
+        })?;
+        if let Some(needed) = tests {
+            draft.body = self.skip_tests(std::mem::take(&mut draft.body), needed);
+        }
+        Ok(draft)
     }
 
     /// One part of the loop, whose body `write` makes of the values that it begins with.
@@ -307,6 +312,7 @@ impl Lowerer<'_> {
             tested,
             label,
             course,
+            ..
         } = part;
         self.b.open();
         self.operands.begin_body();
@@ -347,7 +353,6 @@ impl Lowerer<'_> {
             barriers,
             stages: std::mem::take(&mut self.rings.stages),
             label: format!("{label}{index}"),
-            first: label == FIRST,
         })
     }
 

@@ -340,7 +340,11 @@ impl Walker<'_> {
 
     /// A kept reference is raised: by data seldom, by the position as often as it rises.
     fn guard(&mut self, cond: ValueId, body: &[Stmt]) -> Demand {
-        let share = self.definitions.raised(cond, &|value| self.get(value)).max(RARE);
+        let known = self.get(cond).filter(|_| !self.guessed[cond.index()]);
+        let share = match known {
+            Some(holds) => f64::from(u8::from(holds != 0)),
+            None => self.definitions.raised(cond, &|value| self.get(value)).max(RARE),
+        };
         let before = self.order();
         let passed = self.timeline.clone();
         let mut demand = self.body(body);

@@ -1,15 +1,15 @@
-//! Tiles in homes: the inline PTX that declares, sets, copies, computes and reads the named registers of [`crate::hopper::homes`].
+//! Tiles in homes: the inline PTX that declares, sets, copies, computes and reads the named registers of [`crate::homes`].
 //!
 //! All of it is marked as having side effects, so that LLVM keeps its order; each tile takes one statement.
 
 use crate::cx::{Effect, V};
 use crate::error::{Res, invalid, unsupported};
-use crate::hopper::lines;
+use crate::homes::lines;
 use crate::kernel::Kernel;
 use crate::map::Shifted;
 use crate::value::{Form, Place, Value, is_packed};
 use einloom_cascade::expr::ReduceOp;
-use einloom_tile::ir::{Elem, Math, Op, ValueId};
+use einloom_tile::ir::{DotKind, Elem, Math, Op, ValueId};
 use inkwell::IntPredicate;
 use inkwell::types::BasicTypeEnum;
 use std::rc::Rc;
@@ -178,11 +178,18 @@ impl<'c> Kernel<'_, 'c> {
         self.cx.icmp(IntPredicate::NE, word.into_int_value(), zero).into()
     }
 
-    /// Emits the definition of a value with a home, other than by a matrix dot.
+    /// Emits the definition of a value with a home, other than by a dot that is waited for.
     pub(crate) fn define_home(&mut self, id: ValueId, op: &Op) -> Res<()> {
         let Some(names) = self.home_names(id) else {
             return invalid(format!("v{} has no home", id.0));
         };
+        if let Op::Dot {
+            kind: DotKind::Matrix, ..
+        } = op
+        {
+            self.op(id, op)?;
+            return self.settle(id);
+        }
         if !self.homes.has_lines(id) {
             let value = self.op(id, op)?;
             self.fill_home(&names, self.home_shape(id)?.0, &value);
@@ -217,7 +224,7 @@ impl<'c> Kernel<'_, 'c> {
         let (form, elem) = (self.form(id)?, self.program.values[id.index()].elem);
         let elems: Vec<Elem> = args.iter().map(|a| self.program.values[a.index()].elem).collect();
         let Some(name) = lines::name(math, elem, &elems) else {
-            return unsupported(format!("{math:?} by lines"));
+            return self.formula_lines(form, names, math, args);
         };
         if args.iter().all(|&a| self.homes.home(a).is_none()) {
             let values = args.iter().map(|&a| self.value(a)).collect::<Res<Vec<_>>>()?;
@@ -239,6 +246,28 @@ impl<'c> Kernel<'_, 'c> {
             put(text, &[name, " ", to]);
             order.iter().for_each(|source| put(text, &[", ", source.at(place)]));
         });
+        Ok(())
+    }
+
+    /// A function of several instructions, of one argument.
+    fn formula_lines(&self, form: Form, names: &[String], math: Math, args: &[ValueId]) -> Res<()> {
+        let (Math::Map(op), &[arg]) = (math, args) else {
+            return unsupported(format!("{math:?} by lines"));
+        };
+        let Some(statement) = self.cx.formula_text(op, 1) else {
+            return unsupported(format!("{math:?} by lines"));
+        };
+        let mut operands: Vec<V<'c>> = Vec::new();
+        let source = self.operand(arg, &mut operands)?;
+        let mut text = String::with_capacity((statement.len() + 32) * names.len());
+        for (i, to) in names.iter().enumerate() {
+            // A register even of a known number: some instructions of a function take it as an int.
+            put(&mut text, &["mov.b32 ", to, ", ", source.at(form.place(i)), ";\n"]);
+            lines::apply(&mut text, &statement, to, to);
+            text.push('\n');
+        }
+        let text = text.trim_end();
+        self.cx.asm(text, &constraints(&operands), &operands, Effect::Memory);
         Ok(())
     }
 
@@ -291,19 +320,20 @@ impl<'c> Kernel<'_, 'c> {
             return Ok(None);
         };
         let form = self.form(arg)?;
-        let Form::Tile(1, _) = form else {
-            return invalid(format!("v{} should be a tile of 16 rows", arg.0));
+        let Form::Tile(m, _) = form else {
+            return invalid(format!("v{} should be a tile", arg.0));
         };
+        let rows = Form::Row(m);
         let mut text = String::new();
-        for half in 0..2 {
+        for row in 0..rows.len() {
             let terms: Vec<&String> = (0..names.len())
-                .filter(|&i| form.place(i).half == half)
+                .filter(|&i| rows.position(form.place(i)) == row)
                 .map(|i| &names[i])
                 .collect();
             let total = if elem == Elem::Bool {
-                format!("any{half}")
+                format!("any{row}")
             } else {
-                format!("${half}")
+                format!("${row}")
             };
             let mut last = terms[0].clone();
             for &term in &terms[1..] {
@@ -311,17 +341,19 @@ impl<'c> Kernel<'_, 'c> {
                 last.clone_from(&total);
             }
         }
-        let rows = Form::Row(1);
+        let n = rows.len();
         let lanes = if elem == Elem::Bool {
-            let text = format!("{{\n.reg .pred any<2>;\n{text}selp.b32 $0, 1, 0, any0;\nselp.b32 $1, 1, 0, any1;\n}}");
+            let words: String = (0..n).map(|i| format!("selp.b32 ${i}, 1, 0, any{i};\n")).collect();
+            let text = format!("{{\n.reg .pred any<{n}>;\n{text}{words}}}");
+            let constraints = vec!["=r"; n].join(",");
             let words = self
                 .cx
-                .asm_values(self.cx.i32t().into(), 2, &text, "=r,=r", &[], Effect::Convergent);
+                .asm_values(self.cx.i32t().into(), n, &text, &constraints, &[], Effect::Convergent);
             words.into_iter().map(|word| self.is_set(word)).collect()
         } else {
-            let text = text.trim_end();
+            let (text, constraints) = (text.trim_end(), vec!["=f"; n].join(","));
             self.cx
-                .asm_values(self.cx.f32t().into(), 2, text, "=f,=f", &[], Effect::Convergent)
+                .asm_values(self.cx.f32t().into(), n, text, &constraints, &[], Effect::Convergent)
         };
         Ok(Some(Value {
             form: rows,

@@ -32,6 +32,10 @@ impl Slice {
         Slice {
             program: TileProgram {
                 warps: 4,
+                roles: Roles::Specialised {
+                    consumer_registers: 0,
+                    producer_registers: 0,
+                },
                 axes: vec![axis("rows"), axis("cols")],
                 buffers: vec![
                     buffer(Elem::BF16),

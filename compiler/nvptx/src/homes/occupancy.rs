@@ -1,10 +1,10 @@
-//! Which value each home holds at each point of a slice, and which needs of a value its home does not meet ([`crate::hopper::homes`]).
+//! Which value each home holds at each point of a slice, and which needs of a value its home does not meet ([`crate::homes`]).
 //!
 //! The walk does what the emission does to homes, in the same order. A home is *written* by a definition, by a constant that is set, and
 //! by a copy. Where control flow meets, a home holds what it holds on all ways, and nothing if these differ. What a loop's body writes,
 //! but for its carried values, the home may hold no more at the body's begin, since the body may have run before, nor after the loop.
 
-use crate::hopper::homes::Shared;
+use crate::homes::Shared;
 use einloom_tile::ir::{DotKind, LoopValue, Op, Operand, Stmt, ValueId};
 
 /// By value: how many needs of it fail, or of what would be lost by its definition.
@@ -161,6 +161,9 @@ impl Walk<'_> {
             result: home,
             consumed: false,
         });
+        if self.shared.synchronous() {
+            self.wait(0);
+        }
     }
 
     /// All but the `n` newest dots are complete, and snapshots of their results are taken.

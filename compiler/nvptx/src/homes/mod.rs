@@ -1,7 +1,7 @@
-//! Which tiles of a consumer live in *homes*: named PTX registers, declared once, one for each element that a lane holds.
+//! Which tiles of a slice live in *homes*: named PTX registers, declared once, one for each element that a lane holds.
 //!
 //! A tile with a home is no value of LLVM: the matrix unit accumulates onto the registers by name, pointwise operations are lines of
-//! PTX ([`crate::hopper::lines`]), and loops carry nothing for it. That spares LLVM a value for each element of each operation; ptxas forms its own values
+//! PTX ([`crate::homes::lines`]), and loops carry nothing for it. That spares LLVM a value for each element of each operation; ptxas forms its own values
 //! from either text.
 //!
 //! # Who has a home
@@ -10,20 +10,29 @@
 //! An operation stays in LLVM if its lines would spare nothing: no operand is in a home and all uses read snapshots, or it makes conditions that something reads.
 //!
 //! # Meaning
-//! At every point of the program a home *holds* at most one value ([`crate::hopper::occupancy`] follows which). Uses *by name* need that a value's home
-//! still holds it: as accumulator or left operand of a dot, by lines, by a reduction or by a store to shared memory, and where it flows into a carried value.
+//! At every point of the program a home *holds* at most one value ([`crate::homes::occupancy`] follows which). Uses *by name* need that a value's home
+//! still holds it: as accumulator or left operand of a dot, by lines, by a reduction or by a store, and where it flows into a carried value.
 //! If source and target of such a flow have different homes, the registers are copied. Every other use reads a *snapshot* in values of LLVM that is taken
 //! where the value is defined (a dot's when it is complete); what happens to the home later does not matter to it.
-//! A home that a pending dot reads or writes is not touched, but by a dot that accumulates onto the pending result.
+//! A home that a pending dot reads or writes is not touched, but by a dot that accumulates onto the pending result. In programs without roles no dot is
+//! ever pending: its result is complete where it stands.
 //!
 //! # How homes are shared
 //! At first all tiles of a flow share one home. If some need then fails, the flows of that group are joined one by one, as long as no more
 //! needs fail than before. A group in which one still fails has no homes: its tiles are values of LLVM.
 
-use crate::hopper::lines::{can_store, combine, has_lines};
-use crate::hopper::occupancy::conflicts;
+pub(crate) mod lines;
+pub(crate) mod named;
+mod occupancy;
+mod sums;
+
+use crate::homes::lines::{can_store, combine, has_lines};
+use crate::homes::occupancy::conflicts;
+use crate::quad::stores_home;
 use crate::value::{Form, is_packed};
-use einloom_tile::ir::{DotKind, Elem, LoopValue, Op, Operand, Stmt, TileProgram, ValueId};
+use einloom_tile::ir::{DotKind, Elem, LoopValue, Op, Operand, Roles, Stmt, TileProgram, ValueId};
+
+pub(crate) use sums::Sums;
 
 /// Homes of the tiles of one slice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -120,7 +129,7 @@ impl<'a> Flows<'a> {
     fn new(program: &'a TileProgram) -> Flows<'a> {
         let n = program.values.len();
         let fits = program.values.iter().map(|&ty| match Form::of(program, ty) {
-            Ok(form @ Form::Tile(1, _)) => is_packed(form, ty.elem) || ty.elem != Elem::I64,
+            Ok(form @ Form::Tile(..)) => is_packed(form, ty.elem) || ty.elem != Elem::I64,
             // Ints along the columns are one int and known distances.
             Ok(Form::Col(_)) => matches!(ty.elem, Elem::F32 | Elem::Bool),
             _ => false,
@@ -306,6 +315,11 @@ impl Shared<'_> {
         self.of.len()
     }
 
+    /// Whether a dot is complete where it stands, not at a wait.
+    pub(crate) fn synchronous(&self) -> bool {
+        self.program.roles == Roles::Uniform
+    }
+
     pub(crate) fn is_constant(&self, id: ValueId) -> bool {
         self.constants.get(id.index()).is_some_and(Option::is_some)
     }
@@ -392,6 +406,12 @@ impl Shared<'_> {
                 ..
             } => (*value, passage.buffer),
             Stmt::StoreShared { value, buffer, .. } => (*value, *buffer),
+            Stmt::Store {
+                tensor, value, mask, ..
+            } => {
+                self.home(*value)?;
+                return stores_home(self.program, *tensor, *value, *mask).then_some(*value);
+            }
             _ => return None,
         };
         self.home(value)?;
@@ -455,9 +475,7 @@ impl Sets {
 }
 
 #[cfg(test)]
-#[path = "homes_tests.rs"]
 mod tests;
 
 #[cfg(test)]
-#[path = "homes_random.rs"]
 mod random;

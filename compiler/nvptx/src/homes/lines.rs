@@ -1,12 +1,13 @@
-//! Pointwise operations on tiles in homes, as lines of PTX: one for each element that a lane holds.
+//! Pointwise operations on tiles in homes, as lines of PTX: one or, for a function, several for each element that a lane holds.
 //!
 //! The lines compute what the operations of LLVM do that other values are computed by (`crate::map`, `crate::math`): additions and products may be contracted,
 //! maxima keep NaN, comparisons with NaN are false but for `Ne`.
 
-use crate::hopper::named::put;
+use crate::homes::named::put;
+use crate::math::text::function;
 use crate::value::{Form, is_half, is_packed};
 use einloom_cascade::expr::{MapOp, ReduceOp};
-use einloom_tile::ir::{Elem, Math, Op, TileProgram, ValueId};
+use einloom_tile::ir::{Elem, Math, Op, Roles, TileProgram, ValueId};
 
 /// Whether the tile or column vector `id` can be computed by lines.
 pub(crate) fn has_lines(program: &TileProgram, id: ValueId, op: &Op) -> bool {
@@ -19,7 +20,9 @@ pub(crate) fn has_lines(program: &TileProgram, id: ValueId, op: &Op) -> bool {
                 .iter()
                 .try_fold(Form::Scalar, |joined, &a| form(a).and_then(|f| joined.join(f).ok()));
             let elems: Vec<Elem> = args.iter().map(|&a| elem(a)).collect();
-            joined == Some(result) && name(*math, elem(id), &elems).is_some()
+            let known =
+                || name(*math, elem(id), &elems).is_some() || formula(program, *math, elem(id), &elems).is_some();
+            joined == Some(result) && known()
         }
         Op::Cast(from) => {
             let (to, from) = (elem(id), elem(*from));
@@ -70,6 +73,25 @@ pub(crate) fn name(math: Math, to: Elem, from: &[Elem]) -> Option<&'static str> 
     })
 }
 
+/// The function of one f32 that a pointwise operation is, if it takes several instructions.
+pub(crate) fn formula(program: &TileProgram, math: Math, to: Elem, from: &[Elem]) -> Option<MapOp> {
+    match (program.roles, math, to, from) {
+        (Roles::Uniform, Math::Map(op), Elem::F32, [Elem::F32]) if function(op, 1).is_some() => Some(op),
+        _ => None,
+    }
+}
+
+/// The statement of a function with its result and its argument put in.
+pub(crate) fn apply(text: &mut String, statement: &str, to: &str, from: &str) {
+    for (i, part) in statement.split('$').enumerate() {
+        match (i, part.as_bytes().first()) {
+            (0, _) => text.push_str(part),
+            (_, Some(b'0')) => put(text, &[to, &part[1..]]),
+            _ => put(text, &[from, &part[1..]]),
+        }
+    }
+}
+
 /// Rounds two f32 to a pair.
 pub(crate) fn pack(text: &mut String, elem: Elem, to: &str, low: &str, high: &str) {
     let kind = if elem == Elem::BF16 { "bf16x2" } else { "f16x2" };
@@ -100,7 +122,7 @@ pub(crate) fn combine(op: ReduceOp, elem: Elem) -> Option<&'static str> {
     })
 }
 
-/// Whether a tile in a home goes to shared memory by lines.
+/// Whether a tile in a home is stored by lines.
 pub(crate) fn can_store(from: Elem, to: Elem) -> bool {
     is_half(to) && (from == to || from == Elem::F32)
 }

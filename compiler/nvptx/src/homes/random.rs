@@ -400,7 +400,7 @@ impl Machine<'_> {
 
     fn define(&mut self, id: ValueId, op: &Op, shared: &Shared<'_>) {
         if let Op::Dot { left, acc, .. } = op {
-            return self.dot(id, *left, *acc);
+            return self.dot(id, *left, *acc, shared);
         }
         let mut numbers = vec![u64::from(id.0)];
         if let Op::Real(x) = op {
@@ -431,7 +431,7 @@ impl Machine<'_> {
         }
     }
 
-    fn dot(&mut self, id: ValueId, left: Operand, acc: Option<ValueId>) {
+    fn dot(&mut self, id: ValueId, left: Operand, acc: Option<ValueId>, shared: &Shared<'_>) {
         let left = match left {
             Operand::Register(left) => Some(left),
             Operand::Shared(..) => None,
@@ -457,8 +457,12 @@ impl Machine<'_> {
             Some(home) => self.write(home, number),
             None => self.values[id.index()] = Some(number),
         }
-        self.pending
-            .push((id, left.and_then(|left| self.homes.home(left)), home));
+        if !shared.synchronous() {
+            self.pending
+                .push((id, left.and_then(|left| self.homes.home(left)), home));
+        } else if home.is_some() {
+            self.settle(id);
+        }
     }
 }
 
@@ -479,11 +483,27 @@ fn stored(program: &TileProgram, body: &[Stmt], homes: &Homes, seed: u64) -> Vec
 
 #[test]
 fn random_slices_store_the_same() {
+    let consumer = Roles::Specialised {
+        consumer_registers: 0,
+        producer_registers: 0,
+    };
+    store_the_same(consumer);
+}
+
+#[test]
+fn random_programs_without_roles_store_the_same() {
+    store_the_same(Roles::Uniform);
+}
+
+fn store_the_same(roles: Roles) {
     let (mut with, mut without, mut copied) = (0, 0, 0);
     for seed in 0..1000 {
         let mut generator = Generator::new(seed);
         let body = generator.slice();
-        let program = generator.base.program;
+        let program = TileProgram {
+            roles,
+            ..generator.base.program
+        };
         let homes = Homes::of(&program, &body);
         let none = Homes::default();
         for branches in 0..4 {
