@@ -5,7 +5,9 @@
 
 pub mod cli;
 pub mod golden;
+pub mod ptx;
 pub mod ptxas;
+pub mod random;
 pub mod repo;
 pub mod sass;
 

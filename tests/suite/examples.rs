@@ -10,7 +10,7 @@ use einloom_cascade::ir::Cascade;
 use einloom_tests::cli::{self, einloom};
 use einloom_tests::ptxas::{self, Usage};
 use einloom_tests::sass::{self, Code};
-use einloom_tests::{Outcome, golden, none_of, repo, skip};
+use einloom_tests::{Outcome, golden, none_of, ptx, repo, skip};
 use libtest_mimic::{Failed, Trial};
 
 /// The targets that there are kernels for.
@@ -135,11 +135,17 @@ fn assembly(file: &Path, target: &str) -> Outcome {
     let folder = tempfile::tempdir()?;
     let mut wrong = Vec::new();
     for (number, cascade) in loaded.cascades.iter().enumerate() {
-        let ptx = folder.path().join(format!("{number}.ptx"));
+        let file_of_ptx = folder.path().join(format!("{number}.ptx"));
         let cubin = folder.path().join(format!("{number}.cubin"));
         let compiled = pipeline::compile(cascade, target, ALIGN)?;
-        std::fs::write(&ptx, &compiled.emission.ptx)?;
-        match ptxas::assemble(&program, &ptx, target, Some(&cubin)) {
+        std::fs::write(&file_of_ptx, &compiled.emission.ptx)?;
+        let faults = ptx::faults(&compiled.emission.ptx)?;
+        wrong.extend(
+            faults
+                .into_iter()
+                .map(|fault| format!("{:?}: {fault}", cascade.choices)),
+        );
+        match ptxas::assemble(&program, &file_of_ptx, target, Some(&cubin)) {
             Err(said) => wrong.push(format!("{:?}: {said}", cascade.choices)),
             Ok(usages) => {
                 let local = usages.iter().filter(|usage| usage.local_bytes != [0; 3]);
@@ -193,10 +199,11 @@ fn strided(file: &Path, target: &'static str) -> Outcome {
                 continue;
             }
         };
+        wrong.extend(ptx::faults(&compiled.emission.ptx)?.into_iter().map(said));
         let Ok(program) = ptxas::find() else { continue };
-        let ptx = folder.path().join(format!("{align}.ptx"));
-        std::fs::write(&ptx, &compiled.emission.ptx)?;
-        match ptxas::assemble(&program, &ptx, target, None) {
+        let file = folder.path().join(format!("{align}.ptx"));
+        std::fs::write(&file, &compiled.emission.ptx)?;
+        match ptxas::assemble(&program, &file, target, None) {
             Err(text) => wrong.push(said(text)),
             Ok(usages) => {
                 let local = usages.iter().filter(|usage| usage.local_bytes != [0; 3]);

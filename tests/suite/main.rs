@@ -8,7 +8,9 @@ mod fuzz;
 mod golden;
 mod manual;
 mod messages;
+mod ptx;
 mod ptxas;
+mod random;
 mod sass;
 mod tidy;
 mod tuning;
@@ -34,7 +36,9 @@ fn main() -> ExitCode {
         ("golden", golden::tests()),
         ("manual", manual::tests()),
         ("messages", messages::tests()),
+        ("ptx", ptx::tests()),
         ("ptxas", ptxas::tests()),
+        ("random", random::tests()),
         ("sass", sass::tests()),
         ("tidy", tidy::tests()),
         ("tuning", tuning::tests()),

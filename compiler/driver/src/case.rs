@@ -5,6 +5,7 @@ use crate::data::shapes::{self, Given, ShapeError};
 use crate::data::{promises, random, tensors::TensorFileError};
 use crate::exec::cpu::{self, CpuError};
 use crate::exec::gpu::{Gpu, GpuError};
+use crate::pieces;
 use crate::pipeline::{self, CompileError};
 use einloom_cascade::bind::{Extents, bind};
 use einloom_cascade::data::{Inputs, Tensor};
@@ -249,7 +250,12 @@ impl Runner {
             }
         }
         let shape = shape_class(plan, &case.inputs.shapes(), &case.extents, layout);
-        let tiled = pipeline::tile_by(plan.clone(), schedules, self.target(), &shape)?;
+        let trial = schedules.is_some();
+        let plan = match trial {
+            true => plan.clone(),
+            false => pieces::fitted(plan.clone(), self.target(), &shape),
+        };
+        let tiled = pipeline::tile_by(plan, schedules, self.target(), &shape)?;
         match self {
             Runner::Cpu => Ok(cpu::run(
                 &tiled.plan,
@@ -261,7 +267,10 @@ impl Runner {
             Runner::Cuda(gpu) => {
                 let compiled = pipeline::emit(tiled, self.target())?;
                 let cascade = &compiled.tiled.plan.cascade;
-                let module = gpu.load(&compiled.artifact)?;
+                let module = match trial {
+                    true => gpu.load_trial(&compiled.artifact)?,
+                    false => gpu.load(&compiled.artifact)?,
+                };
                 let arena = gpu.arena(cascade, &case.inputs, &case.extents, layout)?;
                 let call = gpu.call(&module, cascade, &case.extents, &arena)?;
                 Ok(gpu.run(&call)?)

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod data;
 pub mod exec;
 pub mod package;
+pub mod pieces;
 pub mod pipeline;
 pub mod predict;
 pub mod session;

@@ -30,7 +30,8 @@ const ROWS: usize = 256;
 /// The inputs do not fit the cascade.
 pub fn work(plan: &FusedPlan, inputs: &Inputs, extents: &Extents) -> Result<Work, EvalError> {
     let mut flops = 0.0;
-    for kernel in &plan.kernels {
+    // Merging pieces is work of the plan, not of the cascade.
+    for kernel in plan.kernels.iter().filter(|k| !plan.merges(k)) {
         for sweep in &kernel.sweeps {
             flops += sweep_flops(plan, kernel, sweep, inputs, extents)?;
         }

@@ -108,6 +108,7 @@ impl Build<'_> {
                 name: k.name,
                 domain: self.domain(*kernel),
                 resident: k.resident,
+                piece: None,
                 sweeps,
                 stores,
             });
@@ -344,6 +345,7 @@ impl Build<'_> {
                     name: c.name,
                     dims: c.dims,
                     kind: c.kind,
+                    partial: false,
                 })
                 .collect(),
             leaves,

@@ -21,7 +21,7 @@ pub(crate) mod mention;
 mod solve;
 mod table;
 
-pub use classify::{Class, classify};
+pub use classify::{Class, classify, classify_wrapping};
 pub use interval::Interval;
 pub use mention::{mentions, split_by_stream};
 pub use table::{Count, Sorted, sorted};

@@ -104,6 +104,41 @@ impl<'a, 'b> Finish<'a, 'b> {
         }
     }
 
+    /// The scale of `m * e^s` as an expression; -inf where nothing was absorbed: a mixed form, such as `g - top`, is no number or
+    /// +inf there.
+    fn exponent(&mut self, m: ExprId, s: &Linear) -> ExprId {
+        let form = self.zero_or(s);
+        if !s.0.values().any(|k| k.num < 0) {
+            return form;
+        }
+        let references = |(atom, k): &(&ExprId, &Rational)| k.num > 0 && self.is_reference(**atom);
+        let reference = s.0.iter().find(references).map(|(atom, _)| *atom);
+        let state = &mut *self.build.state;
+        let nothing = state.arena().real(f64::NEG_INFINITY);
+        let empty = match reference {
+            Some(g) => state.arena().map(MapOp::Le, &[g, nothing]),
+            None => {
+                let magnitude = state.map1(MapOp::Abs, m);
+                let zero = state.arena().real(0.0);
+                state.arena().map(MapOp::Le, &[magnitude, zero])
+            }
+        };
+        state.select(empty, nothing, form)
+    }
+
+    /// `m * e^(form - t)`. Where nothing was absorbed the weight is exp(-inf) = 0, also beside another empty term, where the
+    /// difference is no number.
+    fn below(&mut self, m: ExprId, form: ExprId, t: ExprId) -> ExprId {
+        let state = &mut *self.build.state;
+        let below = state.arena().map(MapOp::Sub, &[form, t]);
+        let weight = state.map1(MapOp::Exp, below);
+        let nothing = state.arena().real(f64::NEG_INFINITY);
+        let empty = state.arena().map(MapOp::Le, &[form, nothing]);
+        let zero = state.arena().real(0.0);
+        let weight = state.arena().add(Expr::Select([empty, zero, weight]));
+        state.mul(m, weight)
+    }
+
     fn is_reference(&self, e: ExprId) -> bool {
         matches!(self.build.state.expr(e), Expr::Leaf(l, _) if matches!(PlanLeaf::of(*l), PlanLeaf::Reference(_)))
     }
@@ -461,22 +496,10 @@ impl<'a, 'b> Finish<'a, 'b> {
         let (Some(u), Some(v)) = (x.s.sub(&common), y.s.sub(&common)) else {
             return self.rebuild(e);
         };
-        let (u, v) = (self.zero_or(&u), self.zero_or(&v));
-        let state = &mut *self.build.state;
-        let t = state.arena().map(MapOp::Max, &[u, v]);
-        let mut scaled = |m: ExprId, form: ExprId| {
-            let below = state.arena().map(MapOp::Sub, &[form, t]);
-            let weight = state.map1(MapOp::Exp, below);
-            // Where nothing was absorbed the scale is exp(-inf) = 0, also beside another empty term, where the
-            // difference is no number.
-            let empty = state.arena().real(f64::NEG_INFINITY);
-            let empty = state.arena().map(MapOp::Le, &[form, empty]);
-            let zero = state.arena().real(0.0);
-            let weight = state.arena().add(Expr::Select([empty, zero, weight]));
-            state.mul(m, weight)
-        };
-        let (left, right) = (scaled(x.m, u), scaled(y.m, v));
-        let m = state.arena().map(op, &[left, right]);
+        let (u, v) = (self.exponent(x.m, &u), self.exponent(y.m, &v));
+        let t = self.build.state.arena().map(MapOp::Max, &[u, v]);
+        let (left, right) = (self.below(x.m, u, t), self.below(y.m, v, t));
+        let m = self.build.state.arena().map(op, &[left, right]);
         match common.add(&Linear::atom(t)) {
             Some(s) => Scaled { m, s },
             None => self.rebuild(e),
@@ -510,7 +533,47 @@ impl<'a, 'b> Finish<'a, 'b> {
         if let Some(below) = below {
             m = self.build.state.arena().map(MapOp::Div, &[m, below]);
         }
+        if self.is_of_the_stream(&s) {
+            let exponent = self.zero_or(&s);
+            let state = &mut *self.build.state;
+            let weight = state.map1(MapOp::Exp, exponent);
+            return Scaled {
+                m: state.mul(m, weight),
+                s: Linear::default(),
+            };
+        }
         Scaled { m, s }
+    }
+
+    /// Whether a form changes along the stream and holds nothing that may cancel: no reference, no late extremum. Its exponential is
+    /// a value as any other, as in a body without late values: `1 + exp(-x / spread)`.
+    fn is_of_the_stream(&mut self, form: &Linear) -> bool {
+        let state = &mut *self.build.state;
+        let kernel = &self.build.kernels[self.kernel];
+        let mut streams = false;
+        for atom in form.0.keys() {
+            for leaf in state.leaves(*atom).iter() {
+                let cancels = match PlanLeaf::of(*leaf) {
+                    PlanLeaf::Carry(at) => {
+                        let accumulator = self.build.carries[at].accumulator;
+                        matches!(state.accumulators[accumulator].op, ReduceOp::Max | ReduceOp::Min)
+                    }
+                    PlanLeaf::Crossing(at) => {
+                        let nodes = state.values(self.build.crossings[at].value);
+                        nodes.iter().any(|node| state.nodes[*node].op != ReduceOp::Sum)
+                    }
+                    PlanLeaf::Empty(_) => false,
+                    _ => true,
+                };
+                if cancels {
+                    return false;
+                }
+            }
+            let free = state.free(*atom);
+            let streamed = |v: &VarId| state.nodes.iter().any(|n| n.stream.contains(v));
+            streams |= free.iter().any(|v| !kernel.resident.contains(v) && streamed(v));
+        }
+        streams
     }
 
     /// The linear form of an expression over references, late extrema, logarithms of unscaled values, and other atoms.
@@ -592,18 +655,15 @@ impl<'a, 'b> Finish<'a, 'b> {
             return self.plain(m);
         }
         // F2 over a local rank: pull out the largest scale.
-        let scale = self.zero_or(&body.s);
-        let state = &mut *self.build.state;
-        let t = state.arena().add(Expr::Reduce(Reduce {
+        let scale = self.exponent(body.m, &body.s);
+        let t = self.build.state.arena().add(Expr::Reduce(Reduce {
             op: ReduceOp::Max,
             vars: r.vars.clone(),
             conds: conds.clone(),
             body: scale,
         }));
-        let below = state.arena().map(MapOp::Sub, &[scale, t]);
-        let weight = state.map1(MapOp::Exp, below);
-        let inner = state.mul(body.m, weight);
-        let m = state.arena().add(Expr::Reduce(Reduce {
+        let inner = self.below(body.m, scale, t);
+        let m = self.build.state.arena().add(Expr::Reduce(Reduce {
             conds,
             body: inner,
             ..r

@@ -145,6 +145,9 @@ pub struct Kernel {
     pub name: String,
     /// Big variables on the grid, outermost first.
     pub resident: Vec<VarId>,
+    /// The resident variable that numbers the pieces of a split sweep ([`crate::split`]): each of its points streams a range of its own. The next
+    /// kernel merges them, with the same references and carries.
+    pub piece: Option<VarId>,
     /// Conditions on resident variables and on `dims` of accumulators. An element of an accumulator or a reference where one of
     /// those that it can tell fails does not exist: it absorbs nothing, and what it would read may lie outside of its tensor.
     pub domain: Vec<ExprId>,
@@ -159,6 +162,8 @@ pub struct Crossing {
     /// Index variables, outermost first; a reader's leaf has one index expression for each.
     pub dims: Vec<VarId>,
     pub kind: einloom_cascade::expr::Kind,
+    /// Whether it is the state of a piece ([`crate::split`]), as exact as the merged state has to be.
+    pub partial: bool,
 }
 
 /// What a [`LeafId`] stands for.

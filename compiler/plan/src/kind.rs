@@ -1,16 +1,8 @@
 //! Kinds of expressions of the planner.
 
+use crate::kinds::of_dtype;
 use crate::state::{PlanLeaf, State};
-use einloom_cascade::expr::{DType, Expr, ExprId, Kind, MapOp, ReduceOp};
-
-/// Kind of a stored element.
-pub(crate) fn of_dtype(dtype: DType) -> Kind {
-    match dtype {
-        DType::F32 | DType::F16 | DType::BF16 => Kind::Real,
-        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U8 => Kind::Int,
-        DType::Bool => Kind::Bool,
-    }
-}
+use einloom_cascade::expr::{Expr, ExprId, Kind, MapOp, ReduceOp};
 
 impl State {
     /// What an expression is: real, int or bool.

@@ -18,6 +18,7 @@ mod gate;
 mod inline;
 pub mod ir;
 mod kind;
+pub mod kinds;
 pub mod print;
 mod product;
 pub mod range;
@@ -27,6 +28,7 @@ mod reference;
 mod rewrite;
 mod separate;
 mod sign;
+pub mod split;
 mod state;
 mod sweeps;
 mod terms;
@@ -35,6 +37,7 @@ mod why;
 use einloom_cascade::ir::Cascade;
 use einloom_syntax::span::Span;
 use ir::{FusedPlan, Policy};
+use split::Split;
 
 /// What a caller may choose about planning. A plan is hardware-free; these are choices of meaning and of trade.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +50,8 @@ pub struct PlanOptions {
     pub local_limit: i64,
     /// Allow separations whose finish may cancel after 16-bit dots (N5).
     pub fold_rounded: bool,
+    /// Whether sweeps are split; the spec's word counts before this one.
+    pub split: Split,
 }
 
 impl Default for PlanOptions {
@@ -56,6 +61,7 @@ impl Default for PlanOptions {
             carry_limit: 16384,
             local_limit: 1024,
             fold_rounded: false,
+            split: Split::Auto,
         }
     }
 }
@@ -87,6 +93,7 @@ impl PlanError {
 pub fn plan(cascade: &Cascade, options: &PlanOptions) -> Result<FusedPlan, Vec<PlanError>> {
     let (reordered, events) = reassociate::reassociate(cascade);
     let options = with_policies(cascade, options)?;
+    let pieces = options.split;
     let mut state = state::State::new(reordered, options);
     state.events = events;
     state.inline();
@@ -106,12 +113,15 @@ pub fn plan(cascade: &Cascade, options: &PlanOptions) -> Result<FusedPlan, Vec<P
     // The plan keeps the cascade as written: its oracle is the spec, not a rewriting of it.
     plan.cascade.defs = cascade.defs.clone();
     plan.cascade.outputs = cascade.outputs.clone();
+    if let Split::Pieces(length) = pieces {
+        split::split_all(&mut plan, length);
+    }
     plan.why.extend(print::late_events(&plan));
     plan.why.sort_by_key(|event| event.kind);
     Ok(plan)
 }
 
-/// What the spec itself says: `policy reference = running | first | lazy`, `policy fold = on | off`.
+/// What the spec itself says: `policy reference = running | first | lazy`, `policy fold = on | off`, `policy split = auto | off | 512`.
 fn with_policies(cascade: &Cascade, options: &PlanOptions) -> Result<PlanOptions, Vec<PlanError>> {
     let mut options = options.clone();
     let mut errors = Vec::new();
@@ -122,7 +132,8 @@ fn with_policies(cascade: &Cascade, options: &PlanOptions) -> Result<PlanOptions
             ("reference", "lazy") => options.policy = Policy::Lazy,
             ("fold", "on") => options.fold_rounded = true,
             ("fold", "off") => options.fold_rounded = false,
-            ("reference" | "fold", value) => errors.push(PlanError::new(
+            ("split", value) if Split::parse(value).is_some() => options.split = Split::of(cascade),
+            ("reference" | "fold" | "split", value) => errors.push(PlanError::new(
                 Some(policy.span),
                 format!("policy {} has no value `{value}`", policy.key),
             )),

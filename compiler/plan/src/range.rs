@@ -17,7 +17,7 @@ use crate::domain::linear::Linear;
 use einloom_cascade::expr::{Arena, DType, Expr, ExprId, LeafId, MapOp, Reduce, ReduceOp, VarId};
 use einloom_cascade::ir::{Cascade, Def, Var};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Largest number of points of a streamed rank that a plan provides for.
 pub const POINTS: f64 = 2147483648.0;
@@ -35,7 +35,11 @@ pub struct Analysis<'a> {
     /// Linear forms that are at most 0 over the domain.
     below: Vec<Linear>,
     leaf: &'a dyn Fn(LeafId) -> RealRange,
+    least_extent: f64,
     known: RefCell<BTreeMap<ExprId, RealRange>>,
+    /// Expressions whose ranges are being found: a linear form may have the expression itself as an atom (`g * R`), or meet it
+    /// again through a condition.
+    open: RefCell<BTreeSet<ExprId>>,
 }
 
 /// Nothing is known of a leaf.
@@ -61,8 +65,17 @@ impl<'a> Analysis<'a> {
             facts,
             below: facts.with(arena, conds),
             leaf,
+            least_extent: 1.0,
             known: RefCell::new(BTreeMap::new()),
+            open: RefCell::new(BTreeSet::new()),
         }
+    }
+
+    /// The same analysis where ranks may be empty. Otherwise extents count as at least 1: with an empty rank there is no point to
+    /// be wrong about, but there are sums of nothing.
+    pub fn with_empty_ranks(mut self) -> Self {
+        self.least_extent = 0.0;
+        self
     }
 
     /// Range of a real or int expression (bools count as 0 and 1).
@@ -70,7 +83,11 @@ impl<'a> Analysis<'a> {
         if let Some(&range) = self.known.borrow().get(&id) {
             return range;
         }
+        if !self.open.borrow_mut().insert(id) {
+            return self.node(id);
+        }
         let range = self.node(id).meet(self.coordinates(id));
+        self.open.borrow_mut().remove(&id);
         self.known.borrow_mut().insert(id, range);
         range
     }
@@ -111,7 +128,7 @@ impl<'a> Analysis<'a> {
                 Some(extent) => RealRange::new(0.0, (extent - 1).max(0) as f64),
                 None => RealRange::new(0.0, POINTS),
             },
-            Expr::Extent(_) => RealRange::new(1.0, POINTS),
+            Expr::Extent(_) => RealRange::new(self.least_extent, POINTS),
             Expr::Scalar(scalar) => self.facts.scalar(*scalar),
             Expr::Input(input, _) => {
                 let by_type = self

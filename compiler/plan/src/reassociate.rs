@@ -152,7 +152,8 @@ impl Rewriter {
 /// Whether a value is certainly finite for finite inputs: only then may it leave a sum that may be empty.
 fn finite(cascade: &Cascade, id: ExprId) -> bool {
     let facts = Facts::new(cascade);
-    finite_in(&Analysis::new(cascade, &facts, &[], &unknown_leaf), cascade, id)
+    let analysis = Analysis::new(cascade, &facts, &[], &unknown_leaf).with_empty_ranks();
+    finite_in(&analysis, cascade, id)
 }
 
 fn finite_in(analysis: &Analysis<'_>, cascade: &Cascade, id: ExprId) -> bool {

@@ -8,22 +8,7 @@ use einloom_plan::eval::{Options, evaluate};
 use einloom_plan::ir::{FusedPlan, Policy};
 use einloom_plan::print::print;
 use einloom_plan::{PlanOptions, plan};
-use random::{random_cascade, random_inputs};
-
-/// Largest difference over the largest value; infinite where one is no number and the other is.
-fn distance(wanted: &[f64], found: &[f64]) -> f64 {
-    let finite = wanted.iter().filter(|x| x.is_finite());
-    let largest = finite.fold(1e-3, |largest: f64, x| largest.max(x.abs()));
-    let each = wanted
-        .iter()
-        .zip(found)
-        .map(|(x, y)| match x == y || (x.is_nan() && y.is_nan()) {
-            true => 0.0,
-            false if (x - y).is_nan() => f64::INFINITY,
-            false => (x - y).abs() / largest,
-        });
-    each.fold(0.0, f64::max)
-}
+use random::{distance, random_cascade, random_inputs};
 
 fn worst(plan: &FusedPlan, inputs: &Inputs, options: &Options) -> Result<f64, String> {
     let found = evaluate(plan, inputs, options).map_err(|error| error.to_string())?;

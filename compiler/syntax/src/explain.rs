@@ -230,6 +230,19 @@ impl Context<'_> {
                     .primary(span, "")
                     .fix("a comparison is written with `==`", span, "=="),
             ),
+            "," if matches!(self.word(start), "in" | "inout")
+                && (start..fault).any(|index| self.word(index) == ":") =>
+            {
+                Some(
+                    Diagnostic::new(Code::E0101, "inputs of another type begin another statement")
+                        .primary(span, "a type is the end of a list of inputs")
+                        .fix(
+                            format!("begin it with `{}`", self.word(start)),
+                            span,
+                            format!("\n{}", self.word(start)),
+                        ),
+                )
+            }
             "where" if (start..fault).any(|index| self.word(index) == "where") => Some(
                 Diagnostic::new(Code::E0101, "the expression has a `where` already")
                     .primary(span, "")

@@ -81,6 +81,7 @@ message_tests! {
     e0104_reserved_value "x = rank + 1\n";
     e0104_reserved_definition "by = 3\n";
     e0104_kept "rank scan, m\nin type[m] : f32\n";
+    e0101_second_type "rank b\nin A[b] : f32, L[b,c] : i32\nx = 1\n";
     e0105_foreign_sign "x = a \u{2264} b\ny = 1\n";
     e0105_foreign_name "\u{3b3}x = 1\ny = 1\n";
     e0105_foreign_comment "// \u{e4}\u{f6}\u{fc}\nx = 1\n";

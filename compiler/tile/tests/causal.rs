@@ -91,6 +91,7 @@ fn causal(dtype: DType, wide: i64, value: i64) -> FusedPlan {
     let kernel = Kernel {
         name: "causal".into(),
         resident: vec![h, p],
+        piece: None,
         domain: vec![],
         sweeps: vec![sweep],
         stores,

@@ -112,6 +112,22 @@ fn sums_with_a_normaliser() {
     }
 }
 
+/// The inner `e` of a feature that is normalised over its own rank hides the `e` of the carried state.
+#[test]
+fn features_normalised_over_their_rank() {
+    for feature in [
+        "softmax[e](K)",
+        "abs(K) / (1 + max[e](abs(K)))",
+        "abs(rms_norm[e](K, 0.1))",
+    ] {
+        for dtype in ["bf16", "f32"] {
+            let text = NORMALISED.replace(": T", &format!(": {dtype}"));
+            let text = text.replace("max(K, 0) + exp(min(K, 0))", feature);
+            equal(&text.replace("S * V / D", "S * V / (1 + abs(D))"), 1);
+        }
+    }
+}
+
 #[test]
 fn decays() {
     assert!(print(&lowered(RETENTION, &small()).program).contains("// chunks"));

@@ -26,6 +26,11 @@ fn what_an_index_can_leave_is_tested() {
         ("max(m - p, 0)", true),
         ("(m + p) mod 9", false),
         ("(m + p) mod 10", true),
+        // What may wrap around: the least int has no absolute value, and a product may pass all ints.
+        ("min(abs(m - p), 8)", true),
+        ("abs(m - p) mod 9", false),
+        ("min((m mod 100000) * (p mod 100000), 8)", true),
+        ("min((m mod 100) * (p mod 100), 8)", false),
     ] {
         let plan = planned(&format!(
             "cascade table

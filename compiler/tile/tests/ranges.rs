@@ -121,6 +121,53 @@ conditions! {
     constant_ranges_in_the_other_order "(24 <= m < 37 or m < 7)",
 }
 
+/// Bounds that are as large or as small as scalars can be wrap around nowhere.
+#[test]
+fn bounds_as_large_as_ints() {
+    let (least, most) = (i64::from(i32::MIN), i64::from(i32::MAX));
+    for (dtype, cond) in [
+        ("i32", "abs(p - m) <= W"),
+        ("i32", "0 <= p - m < W"),
+        ("i32", "p + W <= m"),
+        ("i32", "(m < sinks - 1 or W <= m)"),
+        ("i64", "m - p < max(W, 3) and sinks <= m + 9"),
+        ("i32", "abs(p - m) <= near[h] and m < W"),
+        ("i64", "m <= near[h] - P + p and m < sinks"),
+        ("i32", "m <= p + far[p] and W <= m + 2"),
+    ] {
+        let text = format!(
+            "cascade ranges\nrank h, p, m, e = 16, f = E\nin  Q[h,p,e], K[h,m,e], V[h,m,f] : bf16\nin  W, sinks : {dtype}\n\
+             in  near[h], far[p] : {dtype}\nS[h,p,m] = Q * K where {cond}\nout O[h,p,f] : bf16 = sigmoid(S) * V\n"
+        );
+        let plan = planned(&text);
+        let forms = forms(&plan);
+        let far = if dtype == "i64" { 1 << 40 } else { 0 };
+        for (w, sinks) in [
+            (least - far, most + far),
+            (most + far, least - far),
+            (most - 1, 3),
+            (least + 1, 0),
+        ] {
+            let scalar = |name: &str| Scalar::Int(if name == "W" { w } else { sinks });
+            let scalars: Vec<Scalar> = plan.cascade.scalars.iter().map(|s| scalar(&s.name)).collect();
+            let extent = |name: &str| {
+                [("P", 70), ("M", 40), ("H", 1)]
+                    .iter()
+                    .find(|(n, _)| *n == name)
+                    .map_or(16, |(_, n)| *n)
+            };
+            let extents: Vec<i64> = plan.cascade.symbols.iter().map(|s| extent(&s.name)).collect();
+            let mut inputs = inputs(&plan, &extents, &scalars, &|_| 2, 5);
+            for (tensor, input) in inputs.tensors.iter_mut().zip(&plan.cascade.inputs) {
+                if ["near", "far"].contains(&input.name.as_str()) {
+                    *tensor = einloom_cascade::Tensor::ints(&tensor.shape, vec![w; tensor.shape[0]]);
+                }
+            }
+            all_agree(&plan, &inputs, &forms);
+        }
+    }
+}
+
 /// Makes the rows `from..to` of keys' values no numbers: whoever visits a tile of them spoils its sums, masked or not.
 fn spoil(plan: &FusedPlan, inputs: &mut Inputs, from: usize, to: usize) {
     for (tensor, input) in inputs.tensors.iter_mut().zip(&plan.cascade.inputs) {

@@ -12,9 +12,14 @@ use rand_chacha::ChaCha8Rng;
 
 /// Runs a spec at several extents and schedules.
 fn runs(text: &str) {
+    runs_up_to(text, &[("P", 24), ("M", 40), ("C", 3)]);
+}
+
+/// As [`runs`], with extents up to these; 0 is an empty rank.
+fn runs_up_to(text: &str, limits: &[(&str, i64)]) {
     for seed in 0..4 {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let case = spec::case(text.to_owned(), &mut rng, seed, &[("P", 24), ("M", 40), ("C", 3)]);
+        let case = spec::case(text.to_owned(), &mut rng, seed, limits);
         match check(&case) {
             Outcome::Equal => {}
             Outcome::Refused(reason) if reason == "schedule" => {}
@@ -92,5 +97,75 @@ out O[p,f] : f32 = Q * St",
 rank m, e = 16, f = 16
 in K[m,e], V[m,f] : f32
 out St[f,e] : f32 = softmax[m](K) * V",
+    );
+}
+
+/// The sums over `m` and `e` change places, but the division by `M` does not leave that over `m`: 0/0 without keys.
+#[test]
+fn a_mean_over_no_key_is_zero() {
+    let text = "cascade mean
+rank p, m, e = 16
+in Q[p,e], K[m,e] : f32
+S[p,m] = Q * K / E
+out Mean[p] : f32 = mean[m](S)";
+    runs_up_to(text, &[("P", 24), ("M", 0)]);
+    runs(text);
+}
+
+/// Relative to a late maximum, the term of an empty row has the scale of -inf against -inf: it must not spoil the term beside it.
+#[test]
+fn a_sum_beside_an_empty_row_leaves_no_nan() {
+    for top in ["max[m](S)", "max[m](softcap(S, 4))"] {
+        let text = format!(
+            "cascade residual
+rank p, m, e = 16, f = 8
+in Q[p,e], K[m,e], V[m,f], X[p,f] : f32
+in row[p], z[m] : i32
+S[p,m] = Q * K / E where row == z
+w = exp(S - {top})
+Y[p,f] = w * V
+out O[p,f] : f32 = Y + X"
+        );
+        runs(&text);
+        runs_up_to(&text, &[("P", 24), ("M", 0)]);
+    }
+}
+
+/// The number of a head in groups of run-time size is `g * R + r`, no linear form: its range is that of its parts.
+#[test]
+fn a_bias_by_the_number_of_a_grouped_head() {
+    runs(
+        "cascade heads
+rank p, m, h = (g, r), e = 16, f = 8
+in Q[h,p,e], K[g,m,e], V[g,m,f] : f32
+S[h,p,m] = Q * K / E + alibi_slope(h, H) * (m - p)
+out O[h,p,f] : f32 = softmax[m](S) * V
+out L[h,p] : f32 = logsumexp[m](S)",
+    );
+}
+
+/// Both divisors of a weight and of a value are factors of the dot by themselves.
+#[test]
+fn a_gate_on_both_sides_is_a_dot() {
+    runs(
+        "cascade gates
+rank p, m, e = 16, f = 8
+in Q[p,e], K[m,e], V[m,f] : f32
+S[p,m] = Q * K / E
+out O[p,f] : f32 = sigmoid(S) * silu(V)",
+    );
+}
+
+/// The exponential of a normalised score is a value of the point, not a scale of the row.
+#[test]
+fn a_gate_of_normalised_scores_is_a_dot() {
+    runs(
+        "cascade normalised
+rank p, m, e = 16, f = 8
+in Q[p,e], K[m,e], V[m,f] : f32
+S[p,m] = Q * K / E
+mu = mean[m](S)
+spread = sqrt(mean[m]((S - mu)^2) + 0.01)
+out O[p,f] : f32 = sigmoid((S - mu) / spread) * V",
     );
 }

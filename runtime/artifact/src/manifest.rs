@@ -249,7 +249,7 @@ pub struct KernelDesc {
     pub min_blocks: u32,
     /// Registers of a thread that the compiler planned with, for reports; 0 where unknown.
     pub planned_registers: u32,
-    /// Local memory (spills) is expected; without it the runtime refuses a kernel that has some.
+    /// Local memory (spills) is expected; without it a tuner refuses a kernel that has some.
     pub allow_local_memory: bool,
     /// What the kernel does, for reports.
     pub notes: Vec<String>,

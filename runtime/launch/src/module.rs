@@ -52,10 +52,9 @@ pub struct KernelInfo {
 
 impl Module {
     /// Loads an artifact: checks target and capability, assembles the PTX, and checks every kernel's shared memory,
-    /// threads, parameters and local memory. A failure of the assembler carries its log.
+    /// threads and parameters. A failure of the assembler carries its log.
     ///
-    /// Local memory is refused, unless the manifest allows it, on the very capability that the artifact was compiled for:
-    /// elsewhere another assembler works with other limits, and [`Module::kernels`] reports it.
+    /// Local memory (spills) makes a kernel slower, not wrong: [`Module::kernels`] reports it, [`Module::without_local_memory`] refuses it.
     pub fn load(device: &Device, artifact: &KernelArtifact) -> Result<Module, LaunchError> {
         Module::load_image(device, artifact, None)
     }
@@ -95,6 +94,23 @@ impl Module {
     /// The manifest that it was loaded with.
     pub fn manifest(&self) -> &Manifest {
         &self.inner.manifest
+    }
+
+    /// Refuses kernels to which the assembler gave local memory that the manifest does not allow, on the very capability that the artifact was
+    /// compiled for: elsewhere another assembler works with other limits.
+    ///
+    /// # Errors
+    /// [`LaunchError::LocalMemory`] of the first such kernel.
+    pub fn without_local_memory(&self) -> Result<(), LaunchError> {
+        let at_home = self.inner.device.facts().capability == self.inner.manifest.target.capability;
+        let mut kernels = self.inner.manifest.kernels.iter().zip(&self.inner.kernels);
+        match kernels.find(|(desc, info)| info.local_bytes > 0 && !desc.allow_local_memory) {
+            Some((desc, info)) if at_home => Err(LaunchError::LocalMemory {
+                kernel: desc.entry.clone(),
+                bytes: info.local_bytes,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// What became of each kernel, in the manifest's order.
@@ -227,13 +243,6 @@ impl Loaded {
                 kernel: name(),
                 block: kernel.block,
                 limit: info.max_threads,
-            });
-        }
-        let at_home = facts.capability == self.manifest.target.capability;
-        if info.local_bytes > 0 && at_home && !kernel.allow_local_memory {
-            return Err(LaunchError::LocalMemory {
-                kernel: name(),
-                bytes: info.local_bytes,
             });
         }
         Ok(())

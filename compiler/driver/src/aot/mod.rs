@@ -9,6 +9,7 @@ pub mod snapshot;
 use crate::assemble;
 use crate::data::shapes::{self, Given, ShapeError};
 use crate::data::usual;
+use crate::pieces;
 use crate::pipeline::{self, CompileError, Compiled};
 use crate::session::choice_text;
 use crate::tuning::lookup::{self, Purpose};
@@ -220,7 +221,7 @@ fn compile(
         what: what.clone(),
         error,
     };
-    let plan = pipeline::plan(cascade).map_err(failed)?;
+    let mut plan = pipeline::plan(cascade).map_err(failed)?;
     let mut shape = ShapeClass::aligned(&plan, align);
     let mut line = Line {
         what: what.clone(),
@@ -232,6 +233,7 @@ fn compile(
         // Names that the cascade does not have are errors, whatever is tuned.
         let symbols = usual::symbols(cascade, &plan, given)?;
         shape.extents = usual::expected(cascade, given, &symbols);
+        plan = pieces::fitted(plan, target, &shape);
         if let Some(database) = &options.tuned {
             let purpose = Purpose {
                 target,

@@ -13,6 +13,7 @@ use crate::data::layout::Layout;
 use crate::data::shapes::Given;
 use crate::data::usual;
 use crate::exec::gpu::{Call, Gpu};
+use crate::pieces;
 use crate::pipeline::{self, Compiled};
 use crate::session::{Session, choice_text};
 use crate::tuning::lookup::Purpose;
@@ -155,6 +156,10 @@ fn measure(
     let case = Case::from_symbols(cascade, given, &symbols, args.seed)?;
     let shape = shape_class(&plan, &case.inputs.shapes(), &case.extents, Layout::Dense);
     let target = args.target.as_deref().unwrap_or(own_target);
+    let plan = match args.schedule {
+        Some(_) => plan,
+        None => pieces::fitted(plan, target, &shape),
+    };
     let clock = Instant::now();
     let schedules = match &args.schedule {
         Some(text) => Some(vec![schedule(text)?; plan.kernels.len()]),

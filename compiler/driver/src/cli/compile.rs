@@ -5,6 +5,7 @@ use super::common::{CliError, CliResult, TunedArgs, given, load, schedule};
 use super::print::outln;
 use crate::data::shapes::Given;
 use crate::data::usual;
+use crate::pieces;
 use crate::pipeline::{self, Compiled};
 use crate::session::{Session, choice_stem, choice_text};
 use crate::tuning::lookup::Purpose;
@@ -125,6 +126,7 @@ fn compiled(
         extents: usual::expected(cascade, given, &symbols),
         ..ShapeClass::aligned(&plan, args.align)
     };
+    let plan = pieces::fitted(plan, &args.target, &shape);
     let purpose = Purpose {
         target: &args.target,
         align: args.align,

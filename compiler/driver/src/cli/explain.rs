@@ -5,6 +5,7 @@ use super::common::{CliError, CliResult, TunedArgs, given, load, schedule};
 use super::compile::select_one;
 use super::print::{out, outln};
 use crate::data::usual;
+use crate::pieces;
 use crate::pipeline::{self, Tiled};
 use crate::predict::{self, Data};
 use crate::session::{Session, choice_text};
@@ -72,7 +73,6 @@ pub(crate) fn explain(args: &ExplainArgs, output: Output) -> CliResult {
     );
     outln!("\n{}", einloom_cascade::print::print(cascade).trim_end());
     let plan = pipeline::plan(cascade)?;
-    outln!("\n{}", einloom_plan::print::print(&plan).trim_end());
     let symbols = usual::symbols(cascade, &plan, &given)?;
     let problem = Problem::new(cascade, &given, &symbols, 0).ok();
     let mut shape = problem
@@ -80,6 +80,11 @@ pub(crate) fn explain(args: &ExplainArgs, output: Output) -> CliResult {
         .map_or_else(|| ShapeClass::aligned(&plan, 16), |p| p.class.clone());
     // As `compile` with the same arguments.
     shape.extents = usual::expected(cascade, &given, &symbols);
+    let plan = match args.schedule {
+        Some(_) => plan,
+        None => pieces::fitted(plan, &args.target, &shape),
+    };
+    outln!("\n{}", einloom_plan::print::print(&plan).trim_end());
     let (schedules, origin) = match &args.schedule {
         Some(text) => (Some(vec![schedule(text)?; plan.kernels.len()]), "given".to_owned()),
         None => {

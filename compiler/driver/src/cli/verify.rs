@@ -20,7 +20,7 @@ use einloom_runtime::LaunchError;
 use einloom_tile::machine::{MachineModel, SM_80};
 use einloom_tile::schedule::{Schedule, Specialised, candidates};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 #[derive(Args, Debug)]
@@ -81,6 +81,8 @@ struct Tally {
     bad: usize,
     /// Cases left out, whose schedules spill.
     spilled: usize,
+    /// Kernels that ran although they spill, and the most bytes a thread of each.
+    spills: BTreeMap<String, u32>,
     schedules: BTreeSet<String>,
     /// Largest error as a share of what is promised.
     worst: f64,
@@ -118,6 +120,11 @@ impl Tally {
         }
         if *spilled > 0 {
             text += &format!("; {spilled} cases left out, whose schedules spill");
+        }
+        if !self.spills.is_empty() {
+            let one = |(kernel, bytes): (&String, &u32)| format!("`{kernel}` spills {bytes} bytes");
+            let all: Vec<String> = self.spills.iter().map(one).collect();
+            text += &format!("; slower than need be: {}", all.join(", "));
         }
         text
     }
@@ -179,6 +186,9 @@ fn verify_file(
             tally.add(&outcome);
             show(&outcome, args.json, bar);
         });
+    }
+    if let Runner::Cuda(gpu) = runner {
+        tally.spills = gpu.take_spills();
     }
     Ok(Some(tally))
 }
@@ -402,4 +412,21 @@ fn to_json(outcome: &Outcome) -> serde_json::Value {
         "passed": outcome.passed(), "outputs": outputs,
         "error": outcome.result.as_ref().err().map(ToString::to_string),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Tally;
+
+    #[test]
+    fn kernels_that_spill_are_named() {
+        let mut tally = Tally {
+            cases: 3,
+            ..Tally::default()
+        };
+        assert!(!tally.text(false).contains("spills"));
+        tally.spills.insert("O".to_owned(), 24);
+        let text = tally.text(false);
+        assert!(text.ends_with("; slower than need be: `O` spills 24 bytes"), "{text}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Shapes: `--shape p=4096,h=8`, and the shapes that `verify` chooses when none is given.
 
 use einloom_cascade::bind::bind;
-use einloom_cascade::expr::{Expr, ExprId, SymId};
+use einloom_cascade::expr::{Expr, ExprId, MapOp, SymId};
 use einloom_cascade::ir::Cascade;
 use einloom_cascade::ops::Scalar;
 use rand::seq::IndexedRandom;
@@ -229,6 +229,42 @@ pub fn bytes(cascade: &Cascade, shapes: &[Vec<i64>]) -> u128 {
     cascade.inputs.iter().zip(shapes).map(one).fold(0, u128::saturating_add)
 }
 
+/// Makes composite ranks of their parts: where a check says `M == C * 8`, `C` becomes what goes into `M`, and `M` the product.
+fn fit_parts(cascade: &Cascade, case: &mut [i64], scalars: &[Option<Scalar>]) {
+    for check in &cascade.checks {
+        let Expr::Map(MapOp::Eq, sides) = cascade.exprs.get(check.cond) else {
+            continue;
+        };
+        for (whole, product) in [(sides[0], sides[1]), (sides[1], sides[0])] {
+            let Expr::Extent(SymId(whole)) = *cascade.exprs.get(whole) else {
+                continue;
+            };
+            let (whole, Some(part)) = (whole as usize, first_symbol(cascade, product)) else {
+                continue;
+            };
+            if part == whole {
+                continue;
+            }
+            let wanted = case[whole];
+            case[part] = 1;
+            let others = value(cascade, product, case, scalars).filter(|n| *n > 0);
+            let Some(others) = others else { continue };
+            case[part] = (wanted / others).max(i64::from(wanted > 0));
+            case[whole] = case[part] * others;
+            break;
+        }
+    }
+}
+
+/// The first symbol of an extent.
+fn first_symbol(cascade: &Cascade, expr: ExprId) -> Option<usize> {
+    match cascade.exprs.get(expr) {
+        Expr::Extent(SymId(i)) => Some(*i as usize),
+        Expr::Map(_, args) => args.iter().find_map(|arg| first_symbol(cascade, *arg)),
+        _ => None,
+    }
+}
+
 /// Values of the long symbols, in turn.
 const LONG: [[i64; 2]; 10] = [
     [64, 64],
@@ -270,9 +306,14 @@ pub fn default_cases(cascade: &Cascade, long: &[SymId], streamed: usize, seed: u
                     *[1, 2, 2, 3, 4, 4].choose(&mut rng).expect("the list is not empty")
                 }
             };
-            let case: Vec<i64> = cascade.symbols.iter().enumerate().map(draw).collect();
-            let promised = super::promises::extents_hold(cascade, &case, &unknown);
-            if promised && input_shapes(cascade, &case, &scalars).is_ok() && !cases.contains(&case) {
+            let mut case: Vec<i64> = cascade.symbols.iter().enumerate().map(draw).collect();
+            let allowed = |case: &[i64]| {
+                super::promises::extents_hold(cascade, case, &unknown) && input_shapes(cascade, case, &scalars).is_ok()
+            };
+            if !allowed(&case) {
+                fit_parts(cascade, &mut case, &scalars);
+            }
+            if allowed(&case) && !cases.contains(&case) {
                 cases.push(case);
                 break;
             }

@@ -13,6 +13,8 @@ use einloom_runtime::{
     Device, DeviceError, LaunchError, Module, PreparedLaunch, Stream, TensorArg, Timing, TimingOptions,
 };
 use placed::Placed;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 /// Why a GPU run failed.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +33,8 @@ pub enum GpuError {
 pub struct Gpu {
     device: Device,
     stream: Stream,
+    /// See [`Gpu::take_spills`].
+    spills: Mutex<BTreeMap<String, u32>>,
 }
 
 /// Device memory of one call: uploaded inputs, and outputs.
@@ -68,7 +72,11 @@ impl Gpu {
         let device = Device::open(ordinal)?;
         let mut stream = Stream::new(&device)?;
         stream.set_timeout(Some(timeout));
-        Ok(Gpu { device, stream })
+        Ok(Gpu {
+            device,
+            stream,
+            spills: Mutex::default(),
+        })
     }
 
     /// The device.
@@ -76,12 +84,34 @@ impl Gpu {
         &self.device
     }
 
-    /// Loads an artifact.
+    /// Loads an artifact, and notes which kernels spill.
     ///
     /// # Errors
     /// Whatever the driver refuses.
     pub fn load(&self, artifact: &KernelArtifact) -> Result<Module, GpuError> {
-        Ok(Module::load(&self.device, artifact)?)
+        let module = Module::load(&self.device, artifact)?;
+        let mut spills = self.spills.lock().unwrap_or_else(PoisonError::into_inner);
+        for kernel in module.kernels().iter().filter(|kernel| kernel.local_bytes > 0) {
+            let most = spills.entry(kernel.entry.clone()).or_default();
+            *most = kernel.local_bytes.max(*most);
+        }
+        drop(spills);
+        Ok(module)
+    }
+
+    /// Kernels with local memory among those loaded since the last call, and the most bytes a thread of each.
+    pub fn take_spills(&self) -> BTreeMap<String, u32> {
+        std::mem::take(&mut *self.spills.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// As [`Gpu::load`], for schedules under trial: one whose kernels spill is not legal after all.
+    ///
+    /// # Errors
+    /// Whatever the driver refuses; kernels with local memory.
+    pub fn load_trial(&self, artifact: &KernelArtifact) -> Result<Module, GpuError> {
+        let module = Module::load(&self.device, artifact)?;
+        module.without_local_memory()?;
+        Ok(module)
     }
 
     /// Uploads inputs and allocates outputs in a layout, for any number of calls.

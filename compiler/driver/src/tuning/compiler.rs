@@ -44,7 +44,7 @@ fn compile(problem: &Problem, target: &str, request: &CompileRequest, gpu: Optio
     let tiled =
         pipeline::tile_with(problem.plan.clone(), schedules, target, &problem.class).map_err(|e| e.to_string())?;
     let compiled = pipeline::emit(tiled, target).map_err(|e| e.to_string())?;
-    match gpu.map(|gpu| gpu.load(&compiled.artifact)) {
+    match gpu.map(|gpu| gpu.load_trial(&compiled.artifact)) {
         // The device's own troubles say nothing about the candidate.
         None | Some(Ok(_) | Err(GpuError::Device(_) | GpuError::Launch(LaunchError::Device(_)))) => {}
         Some(Err(error)) => return Err(error.to_string()),

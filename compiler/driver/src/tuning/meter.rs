@@ -211,7 +211,7 @@ impl Meter {
             Ok(artifact) => artifact,
             Err(note) => return Ok(Err(note)),
         };
-        let module = gpu.load(&artifact)?;
+        let module = gpu.load_trial(&artifact)?;
         let extents = &self.tuned.case.extents;
         let calls = self
             .tuned

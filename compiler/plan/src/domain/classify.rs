@@ -29,17 +29,53 @@ impl Class {
 /// Class of the conjunction `conds`. `known` gives the interval of a variable, extent, int scalar, int input element or
 /// leaf (`None`: unknown).
 pub fn classify(arena: &Arena, conds: &[ExprId], known: &dyn Fn(ExprId) -> Option<Interval>) -> Class {
-    let cx = Classifier { arena, known };
-    // A later condition may be meaningless where an earlier one is false; false wins anyway.
-    conds.iter().map(|&cond| cx.class(cond)).min().unwrap_or(Class::Always)
+    Classifier {
+        arena,
+        known,
+        wraps: false,
+    }
+    .conjunction(conds)
 }
+
+/// As [`classify`] with nothing known, for ints of 32 bits that wrap around: what holds on a device whatever its inputs are, that of `abs` of the least
+/// int for instance.
+pub fn classify_wrapping(arena: &Arena, conds: &[ExprId]) -> Class {
+    Classifier {
+        arena,
+        known: &|_| None,
+        wraps: true,
+    }
+    .conjunction(conds)
+}
+
+/// Ints of 32 bits.
+const INTS: Interval = Interval {
+    lo: i32::MIN as i64,
+    hi: i32::MAX as i64,
+};
 
 struct Classifier<'a> {
     arena: &'a Arena,
     known: &'a dyn Fn(ExprId) -> Option<Interval>,
+    wraps: bool,
 }
 
 impl Classifier<'_> {
+    fn conjunction(&self, conds: &[ExprId]) -> Class {
+        // A later condition may be meaningless where an earlier one is false; false wins anyway.
+        conds
+            .iter()
+            .map(|&cond| self.class(cond))
+            .min()
+            .unwrap_or(Class::Always)
+    }
+
+    /// What is left of an interval: anything, if its ends lie outside of ints that wrap around.
+    fn wrapped(&self, exact: Interval) -> Interval {
+        let fits = INTS.lo <= exact.lo && exact.hi <= INTS.hi;
+        if self.wraps && !fits { INTS } else { exact }
+    }
+
     fn class(&self, id: ExprId) -> Class {
         match self.arena.get(id) {
             Expr::Bool(true) => Class::Always,
@@ -90,6 +126,11 @@ impl Classifier<'_> {
 
     fn compare(&self, op: MapOp, left: ExprId, right: ExprId) -> Class {
         let (left, right) = (Linear::of(self.arena, left), Linear::of(self.arena, right));
+        // Sums wrap around as a whole: what fits in the end is what it would be without.
+        let fits = |form: &Linear| self.wrapped(self.linear(form)) == self.linear(form);
+        if !fits(&left) || !fits(&right) {
+            return Class::Sometimes;
+        }
         let difference = match left.sub(&right) {
             Some(form) => self.linear(&form),
             None => return Class::Sometimes,
@@ -112,10 +153,14 @@ impl Classifier<'_> {
     }
 
     fn value(&self, id: ExprId) -> Interval {
-        self.linear(&Linear::of(self.arena, id))
+        self.wrapped(self.linear(&Linear::of(self.arena, id)))
     }
 
     fn atom(&self, id: ExprId) -> Interval {
+        self.wrapped(self.exact_atom(id))
+    }
+
+    fn exact_atom(&self, id: ExprId) -> Interval {
         match self.arena.get(id) {
             Expr::Map(op, args) => self.atom_map(*op, args),
             Expr::Select([c, a, b]) => match self.class(*c) {

@@ -136,6 +136,14 @@ impl Flattener<'_> {
                 self.graph.scales.push((args[1], true));
                 self.product(args[0], depth + 1)
             }
+            // A divisor that may be 0, if only where a rank is empty, stays inside of its sums: a sum of nothing is 0, not 0/0.
+            Expr::Map(MapOp::Div, args) if free(&self.cascade.exprs, args[1]).is_empty() => {
+                let one = self.cascade.exprs.real(1.0);
+                let inverse = self.cascade.exprs.map(MapOp::Div, &[one, args[1]]);
+                let mut ranks = self.product(args[0], depth + 1)?;
+                ranks.extend(self.factor(inverse));
+                Some(ranks)
+            }
             Expr::Reduce(reduce) if reduce.op == ReduceOp::Sum => {
                 let reduce = self.renamed(id, reduce);
                 self.sum(&reduce, depth + 1)
@@ -156,7 +164,10 @@ impl Flattener<'_> {
 
     fn nonzero(&self, id: ExprId) -> bool {
         let facts = Facts::new(self.cascade);
-        Analysis::new(self.cascade, &facts, &[], &unknown_leaf).of(id).nonzero
+        Analysis::new(self.cascade, &facts, &[], &unknown_leaf)
+            .with_empty_ranks()
+            .of(id)
+            .nonzero
     }
 
     fn factor(&mut self, id: ExprId) -> BTreeSet<VarId> {

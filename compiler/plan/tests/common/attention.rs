@@ -82,6 +82,7 @@ pub(crate) fn attention(shift: i64, policy: Policy) -> FusedPlan {
     let kernel = Kernel {
         name: "attention".into(),
         resident: vec![p],
+        piece: None,
         domain: vec![],
         sweeps: vec![sweep],
         stores,

@@ -7,6 +7,22 @@ use einloom_cascade::{CascadeBuilder, Inputs, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+/// Largest difference over the largest value; infinite where one is no number and the other is.
+#[allow(dead_code, reason = "not every test compares outputs so")]
+pub(crate) fn distance(wanted: &[f64], found: &[f64]) -> f64 {
+    let finite = wanted.iter().filter(|x| x.is_finite());
+    let largest = finite.fold(1e-3, |largest: f64, x| largest.max(x.abs()));
+    let each = wanted
+        .iter()
+        .zip(found)
+        .map(|(x, y)| match x == y || (x.is_nan() && y.is_nan()) {
+            true => 0.0,
+            false if (x - y).is_nan() => f64::INFINITY,
+            false => (x - y).abs() / largest,
+        });
+    each.fold(0.0, f64::max)
+}
+
 /// A cascade and what it does, for messages.
 pub(crate) struct Random {
     pub(crate) cascade: Cascade,

@@ -242,12 +242,15 @@ impl<'t> Context<'t> {
             "rank" | "const" | "in" | "inout" => {
                 let mut names = Vec::new();
                 let mut depth = 0usize;
+                let input = matches!(self.word(head), "in" | "inout");
                 for index in head..end {
                     let tuple = depth == 1 && self.word(head) == "rank";
                     match self.word(index) {
                         "(" | "[" | "{" => depth += 1,
                         ")" | "]" | "}" => depth = depth.saturating_sub(1),
-                        ":" => break,
+                        ":" if !input => break,
+                        // the extent of a rank would have followed from the input
+                        _ if input && depth > 0 => names.extend(Some(index).filter(is_name).map(name)),
                         _ => {}
                     }
                     let lists = index == head || matches!(self.word(index), "," | "(");

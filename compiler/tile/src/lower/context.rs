@@ -7,7 +7,7 @@
 use super::Lowerer;
 use crate::ir::{AxisId, Elem, Ix, ValueId};
 use einloom_cascade::expr::{ExprId, MapOp, VarId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Stands for the index of the streamed tile in a copy's [`Ix`]; replaced when the copy is issued.
 pub(crate) const TILE: ValueId = ValueId(u32::MAX);
@@ -59,6 +59,9 @@ pub(crate) struct Ctx {
     pub(crate) cols: Option<Group>,
     /// Streamed scalars of a block tile as copy indices.
     pub(crate) stream: BTreeMap<VarId, Ix>,
+    /// Variables of a group that an inner reduction binds anew, as the inner `e` of `St[e] = sum[m] K[m,e] / sum[e](K[m,e])`: what
+    /// reads them does not lie on the group's axis.
+    pub(crate) hidden: BTreeSet<VarId>,
     /// The columns are one whole block, over which tile-local reductions may run.
     pub(crate) block: bool,
 }
@@ -80,6 +83,16 @@ impl Ctx {
             stream: self.stream.clone(),
             ..Ctx::default()
         }
+    }
+
+    /// The same context for the body of a reduction over `vars`, laid on `axis` if that is one.
+    pub(crate) fn within(&self, vars: &[VarId], axis: Option<AxisId>) -> Ctx {
+        let mut ctx = self.clone();
+        let groups = [&self.rows, &self.cols].into_iter().flatten();
+        for group in groups.filter(|group| Some(group.axis) != axis) {
+            ctx.hidden.extend(vars.iter().filter(|v| group.has(**v)));
+        }
+        ctx
     }
 
     /// The same context with one more binding.

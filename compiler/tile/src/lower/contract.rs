@@ -141,8 +141,20 @@ impl Lowerer<'_> {
                 done.push(term);
                 continue;
             };
-            let Factor::Expr(id) = term.factors[at] else {
-                return None;
+            let id = match term.factors[at] {
+                Factor::Expr(id) => id,
+                Factor::Inverse(id) => {
+                    // `1 / (a b)` is a product of reciprocals.
+                    let Expr::Map(MapOp::Mul, args) = self.exprs.get(id) else {
+                        return None;
+                    };
+                    let parts = [args[0], args[1]].map(Factor::Inverse);
+                    let mut copy = term.clone();
+                    copy.factors.splice(at..=at, parts);
+                    open.push(copy);
+                    continue;
+                }
+                Factor::Value(_) => return None,
             };
             let (parts, second) = match self.exprs.get(id) {
                 Expr::Map(MapOp::Add, args) => ([args[0], args[1]], 1.0),

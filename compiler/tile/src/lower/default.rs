@@ -9,7 +9,7 @@ use super::{chunks, lower, lower_chunks, lower_either};
 use crate::interp::math::int;
 use crate::lowered::{LoweredKernel, ScalarSource, TensorSource};
 use crate::machine::MachineModel;
-use crate::model::{Device, Launch, predict};
+use crate::model::{Device, Launch, Prediction, predict};
 use crate::schedule::{Schedule, ShapeClass, candidates, chunk_candidates, dtype_bytes};
 use einloom_cascade::expr::{Expr, ExprId};
 use einloom_plan::ir::FusedPlan;
@@ -98,6 +98,37 @@ fn exact(schedule: &Schedule) -> Schedule {
     exact
 }
 
+/// What a whole plan is expected to cost by default schedules.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cost {
+    /// Microseconds, launches included.
+    pub us: f64,
+    /// For each kernel the part of the device's places for blocks that its grid fills.
+    pub waves: Vec<f64>,
+}
+
+/// The cost of a plan at the extents of a shape class; `None` where it does not know them all, or no schedule fits.
+pub fn expected_cost(plan: &FusedPlan, machine: &MachineModel, shape: &ShapeClass) -> Option<Cost> {
+    let expected = Expected::of(plan, shape)?;
+    let device = Device::named("", machine.name);
+    let mut cost = Cost {
+        us: 0.0,
+        waves: Vec::new(),
+    };
+    for kernel in 0..plan.kernels.len() {
+        let (_, lowered) = lower_by_default(plan, kernel, machine, shape).ok()?;
+        let predicted = expected.predicted(&lowered, device)?;
+        cost.us += predicted.us;
+        cost.waves.push(predicted.waves);
+    }
+    Some(cost)
+}
+
+/// A streamed variable's extent at the extents of a shape class.
+pub fn expected_extent(plan: &FusedPlan, extent: ExprId, shape: &ShapeClass) -> Option<i64> {
+    Expected::of(plan, shape)?.value(extent)
+}
+
 /// Expected extents of launches.
 struct Expected<'a> {
     plan: &'a FusedPlan,
@@ -133,7 +164,7 @@ impl Expected<'_> {
         default.map_or(longest / 2, |x| x as i64)
     }
 
-    /// Bytes of the inputs; what is written is the same for all schedules.
+    /// Bytes of the inputs and of what kernels leave each other; outputs are the same for all schedules and plans.
     fn bytes(&self, kernel: &LoweredKernel) -> f64 {
         let inputs = &self.plan.cascade.inputs;
         let one = |source: &TensorSource| match source {
@@ -141,13 +172,17 @@ impl Expected<'_> {
                 let extents = inputs[*i].dims.iter().map(|d| self.value(d.extent).unwrap_or(1) as f64);
                 extents.product::<f64>() * f64::from(dtype_bytes(inputs[*i].dtype))
             }
-            TensorSource::Output(_) | TensorSource::Crossing(_) => 0.0,
+            TensorSource::Crossing(i) => {
+                let dims = self.plan.crossings[*i].dims.iter();
+                let extents = dims.map(|v| self.value(self.plan.cascade.vars[v.index()].extent).unwrap_or(1) as f64);
+                extents.product::<f64>() * 4.0
+            }
+            TensorSource::Output(_) => 0.0,
         };
         kernel.tensors.iter().map(one).sum()
     }
 
-    /// Microseconds of a kernel.
-    fn time(&self, kernel: &LoweredKernel, device: &Device) -> Option<f64> {
+    fn predicted(&self, kernel: &LoweredKernel, device: &Device) -> Option<Prediction> {
         let scalar = |source: &ScalarSource| match source {
             ScalarSource::Extent(expr) => self.value(*expr),
             ScalarSource::Scalar(scalar) => Some(self.scalar(scalar.index())),
@@ -157,7 +192,7 @@ impl Expected<'_> {
             tables: Vec::new(),
             bytes: self.bytes(kernel),
         };
-        Some(predict(&kernel.program, &launch, device).us)
+        Some(predict(&kernel.program, &launch, device))
     }
 
     /// The fastest of several, with its microseconds; of equal ones, and where the model has no answer, the first.
@@ -169,7 +204,7 @@ impl Expected<'_> {
         let device = Device::named("", machine.name);
         let timed = of
             .into_iter()
-            .map(|one| (self.time(&one.1, device).unwrap_or(f64::INFINITY), one));
+            .map(|one| (self.predicted(&one.1, device).map_or(f64::INFINITY, |p| p.us), one));
         timed.min_by(|(a, _), (b, _)| a.total_cmp(b))
     }
 }

@@ -6,13 +6,14 @@
 use super::builder::{Const, scalar};
 use super::context::Ctx;
 use super::error::{LowerError, Result};
-use super::facts::{self, const_int, const_real};
+use super::facts::{const_int, const_real};
 use super::{Lowerer, TensorKey};
 use crate::ir::{Elem, Math, Op, Type, ValueId};
 use crate::lowered::ScalarSource;
 use einloom_cascade::expr::{DType, Expr, ExprId, Kind, MapOp};
-use einloom_plan::domain::{Class, classify};
+use einloom_plan::domain::{Class, classify_wrapping};
 use einloom_plan::ir::LeafDef;
+use einloom_plan::kinds;
 
 impl Lowerer<'_> {
     /// The value of an expression in a context.
@@ -50,7 +51,9 @@ impl Lowerer<'_> {
                     .iter()
                     .map(|d| d.extent)
                     .collect();
-                self.load(ctx, TensorKey::Input(input.index()), &index, &extents)
+                let value = self.load(ctx, TensorKey::Input(input.index()), &index, &extents)?;
+                let value = self.limited_element(id, value);
+                Ok(self.as_int(value))
             }
             Expr::Def(def, _) => Err(LowerError::Bug(format!(
                 "the plan still reads the definition {}",
@@ -59,7 +62,8 @@ impl Lowerer<'_> {
             Expr::Leaf(leaf, index) => match self.plan.leaf(leaf) {
                 LeafDef::Crossing(c) => {
                     let extents = self.crossing_extents(c);
-                    self.load(ctx, TensorKey::Crossing(c), &index, &extents)
+                    let value = self.load(ctx, TensorKey::Crossing(c), &index, &extents)?;
+                    Ok(self.as_int(value))
                 }
                 def => self.state_leaf(ctx, def, &index),
             },
@@ -193,14 +197,14 @@ impl Lowerer<'_> {
     }
 
     pub(crate) fn kind(&self, id: ExprId) -> Kind {
-        facts::kind(self.plan, &self.exprs, id)
+        kinds::kind(self.plan, &self.exprs, id)
     }
 
     /// Whether an expression is an int over extents, scalars and constants alone.
     fn is_uniform_int(&self, id: ExprId) -> bool {
         match self.exprs.get(id) {
             Expr::Int(_) | Expr::Extent(_) => true,
-            Expr::Scalar(s) => facts::dtype_kind(self.plan.cascade.scalars[s.index()].dtype) == Kind::Int,
+            Expr::Scalar(s) => kinds::of_dtype(self.plan.cascade.scalars[s.index()].dtype) == Kind::Int,
             Expr::Map(op, args) => {
                 matches!(
                     op,
@@ -223,8 +227,8 @@ impl Lowerer<'_> {
         if let Some(i) = const_int(&self.exprs, id) {
             return self.b.int(i);
         }
-        // Expressions that the lowering itself made are computed in the kernel from the plan's own.
-        if id.index() >= self.plan.cascade.exprs.len()
+        // Expressions that the lowering itself made are computed in the kernel from the plan's own, and so is what limited scalars are part of.
+        if (id.index() >= self.plan.cascade.exprs.len() || self.is_of_limited(id))
             && let Expr::Map(op, args) = self.exprs.get(id).clone()
         {
             let args: Vec<ValueId> = args.iter().map(|&a| self.uniform(a)).collect();
@@ -234,7 +238,7 @@ impl Lowerer<'_> {
             Expr::Scalar(s) => {
                 let elem = match self.plan.cascade.scalars[s.index()].dtype {
                     DType::I64 => Elem::I64,
-                    dtype if facts::dtype_kind(dtype) == Kind::Real => Elem::F32,
+                    dtype if kinds::of_dtype(dtype) == Kind::Real => Elem::F32,
                     _ => Elem::I32,
                 };
                 (ScalarSource::Scalar(*s), elem)
@@ -248,12 +252,15 @@ impl Lowerer<'_> {
                 let zero = self.b.int(0);
                 self.b.map(MapOp::Ne, &[value, zero])
             }
-            _ if elem == Elem::I64 => self.b.cast(value, Elem::I32),
+            Expr::Scalar(_) if elem != Elem::F32 => {
+                let value = self.limited_scalar(id, value);
+                self.b.cast(value, Elem::I32)
+            }
             _ => value,
         }
     }
 
-    /// Elements of a tensor, 0 at coordinates outside of it.
+    /// Elements of a tensor as it holds them, 0 at coordinates outside of it.
     pub(crate) fn load(
         &mut self,
         ctx: &mut Ctx,
@@ -290,11 +297,15 @@ impl Lowerer<'_> {
             },
             ty,
         );
-        Ok(if elem == Elem::I64 {
-            self.b.cast(value, Elem::I32)
-        } else {
-            value
-        })
+        Ok(value)
+    }
+
+    /// Ints of 64 bits as those of a kernel.
+    fn as_int(&mut self, value: ValueId) -> ValueId {
+        match self.b.ty(value).elem {
+            Elem::I64 => self.b.cast(value, Elem::I32),
+            _ => value,
+        }
     }
 
     /// Whether an index is a coordinate of the dimension's own rank.
@@ -310,12 +321,13 @@ impl Lowerer<'_> {
         }
     }
 
-    /// Whether an index is inside of its dimension by its form, whatever its variables are: those of a tile's lanes may lie outside of their ranks.
+    /// Whether an index is inside of its dimension by its form, whatever its variables are: those of a tile's lanes may lie outside of their ranks,
+    /// and what is computed from them, or from inputs, may wrap around.
     fn is_inside(&mut self, id: ExprId, extent: ExprId) -> bool {
         let zero = self.exprs.int(0);
         let low = self.exprs.map(MapOp::Le, &[zero, id]);
         let high = self.exprs.map(MapOp::Lt, &[id, extent]);
-        classify(&self.exprs, &[low, high], &|_| None) == Class::Always
+        classify_wrapping(&self.exprs, &[low, high]) == Class::Always
     }
 
     /// The condition that an index is inside of its dimension, where that is not certain.

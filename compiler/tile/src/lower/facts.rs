@@ -1,8 +1,7 @@
-//! Facts about expressions that the lowering asks for: free variables, constants, kinds.
+//! Facts about expressions that the lowering asks for: free variables, constants.
 
-use einloom_cascade::expr::{Arena, DType, Expr, ExprId, Kind, MapOp, VarId};
-use einloom_cascade::ir::{Cascade, Var};
-use einloom_plan::ir::{FusedPlan, LeafDef};
+use einloom_cascade::expr::{Arena, DType, Expr, ExprId, MapOp, VarId};
+use einloom_cascade::ir::Var;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -87,66 +86,6 @@ pub(crate) fn const_real(arena: &Arena, id: ExprId) -> Option<f64> {
 /// Number of coordinates of a variable, if it is a compile-time choice.
 pub(crate) fn const_extent(arena: &Arena, vars: &[Var], var: VarId) -> Option<i64> {
     vars.get(var.index()).and_then(|v| const_int(arena, v.extent))
-}
-
-/// The kind of an expression.
-pub(crate) fn kind(plan: &FusedPlan, arena: &Arena, id: ExprId) -> Kind {
-    let cascade: &Cascade = &plan.cascade;
-    match arena.get(id) {
-        Expr::Real(_) => Kind::Real,
-        Expr::Int(_) | Expr::Var(_) | Expr::Extent(_) => Kind::Int,
-        Expr::Bool(_) => Kind::Bool,
-        Expr::Scalar(s) => dtype_kind(cascade.scalars[s.index()].dtype),
-        Expr::Input(i, _) => dtype_kind(cascade.inputs[i.index()].dtype),
-        Expr::Def(d, _) => kind(plan, arena, cascade.defs[d.index()].body),
-        Expr::Leaf(leaf, _) => match plan.leaf(*leaf) {
-            LeafDef::Carry { kernel, sweep, carry } => {
-                let carry = &plan.kernels[kernel].sweeps[sweep].carries[carry];
-                carry_kind(plan, arena, carry)
-            }
-            LeafDef::State { kernel, sweep, carry } => {
-                let chunks = plan.kernels[kernel].sweeps[sweep].chunks.as_ref();
-                let carry = chunks.and_then(|c| c.state.carries.get(carry));
-                carry.map_or(Kind::Real, |c| carry_kind(plan, arena, c))
-            }
-            LeafDef::Reference { .. } | LeafDef::StateReference { .. } => Kind::Real,
-            LeafDef::Crossing(c) => plan.crossings[c].kind,
-        },
-        Expr::Map(op, args) => match op {
-            MapOp::Lt | MapOp::Le | MapOp::Eq | MapOp::Ne | MapOp::And | MapOp::Or | MapOp::Not => Kind::Bool,
-            MapOp::Floor | MapOp::Ceil | MapOp::Round | MapOp::Popcount | MapOp::BoolToInt => Kind::Int,
-            MapOp::ToReal | MapOp::Uniform | MapOp::RoundTo(_) | MapOp::Div => Kind::Real,
-            _ => kind(plan, arena, args[0]),
-        },
-        Expr::Select(list) => kind(plan, arena, list[1]),
-        Expr::Reduce(r) => reduce_kind(r.op, || kind(plan, arena, r.body)),
-    }
-}
-
-/// The kind of a carry's accumulator.
-pub(crate) fn carry_kind(plan: &FusedPlan, arena: &Arena, carry: &einloom_plan::ir::Carry) -> Kind {
-    if carry.weight.is_some() {
-        return Kind::Real;
-    }
-    reduce_kind(carry.op, || kind(plan, arena, carry.streamed))
-}
-
-fn reduce_kind(op: einloom_cascade::expr::ReduceOp, body: impl FnOnce() -> Kind) -> Kind {
-    use einloom_cascade::expr::ReduceOp;
-    match op {
-        ReduceOp::Any | ReduceOp::All => Kind::Bool,
-        ReduceOp::ArgMax | ReduceOp::ArgMin => Kind::Int,
-        _ => body(),
-    }
-}
-
-/// The kind of stored elements.
-pub(crate) fn dtype_kind(dtype: DType) -> Kind {
-    match dtype {
-        DType::F32 | DType::F16 | DType::BF16 => Kind::Real,
-        DType::I64 | DType::I32 | DType::I16 | DType::I8 | DType::U8 => Kind::Int,
-        DType::Bool => Kind::Bool,
-    }
 }
 
 /// Whether a storage type is one of the two 16-bit reals.

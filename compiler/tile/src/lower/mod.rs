@@ -23,6 +23,7 @@ mod facts;
 mod fold;
 mod guard;
 mod index;
+mod limits;
 mod operand;
 mod overlap;
 mod passage;
@@ -43,7 +44,7 @@ mod sweep;
 mod synchronise;
 
 pub(crate) use builder::arguments;
-pub use default::{default_schedule, lower_by_default};
+pub use default::{Cost, default_schedule, expected_cost, expected_extent, lower_by_default};
 pub use error::LowerError;
 
 use crate::ir::{AxisId, GridDim, Op, ScalarParam, Tensor, TensorId, ValueId};
@@ -232,7 +233,8 @@ fn build(
         .get(index)
         .ok_or_else(|| LowerError::Bug(format!("the plan has {} kernels, not {index}", plan.kernels.len())))?;
     let mut free = FreeVars::default();
-    let roles = roles::choose(plan, &plan.cascade.exprs, &mut free, kernel)?;
+    let expected = |var: VarId| expected_extent(plan, plan.cascade.vars[var.index()].extent, shape);
+    let roles = roles::choose(plan, &plan.cascade.exprs, &mut free, kernel, &expected)?;
     let mut lowerer = Lowerer {
         plan,
         kernel,
@@ -249,6 +251,7 @@ fn build(
         operands: operand::Operands::default(),
         rings: rings::Rings::default(),
         near: precision::Near::default(),
+        limits: limits::limits(plan, kernel),
         tests: BTreeSet::new(),
         states: BTreeMap::new(),
         references: BTreeMap::new(),
@@ -341,6 +344,8 @@ pub(crate) struct Lowerer<'a> {
     pub(crate) operands: operand::Operands,
     pub(crate) rings: rings::Rings,
     pub(crate) near: precision::Near,
+    /// How the kernel uses int arguments.
+    limits: limits::Limits,
     /// Values of the body at hand that a test of the tile's points made.
     pub(crate) tests: BTreeSet<ValueId>,
     /// Accumulators by (sweep, carry), and references by (sweep, reference), as they stand.

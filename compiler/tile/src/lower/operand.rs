@@ -193,6 +193,9 @@ impl Lowerer<'_> {
             (&cols, &rows)
         };
         let vars = self.free.of(&self.exprs, id);
+        if vars.iter().any(|v| ctx.hidden.contains(v)) {
+            return Ok(None);
+        }
         let moves = vars.iter().any(|&v| stream.has(v));
         let whole = |s: &Self, g: &Group| s.b.axis_size(g.axis).is_multiple_of(16);
         if !half || !moves || !whole(self, stream) || !whole(self, other) {

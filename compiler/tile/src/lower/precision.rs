@@ -23,8 +23,21 @@ impl Lowerer<'_> {
     pub(crate) fn half_target(&self, target: Target) -> bool {
         match target {
             Target::Output(o) => is_half(self.plan.cascade.outputs[o].dtype),
-            Target::Crossing(_) => false,
+            Target::Crossing(c) => self.plan.crossings[c].partial && self.rounds_partial(c),
         }
+    }
+
+    /// Whether the state of a piece reaches 16-bit outputs only: through the carry that it is merged into, or, a reference, through all of them.
+    fn rounds_partial(&self, crossing: usize) -> bool {
+        let reads = |id: ExprId| self.leaves_of(id).contains(&LeafDef::Crossing(crossing));
+        self.plan.kernels.iter().enumerate().all(|(index, kernel)| {
+            kernel.sweeps.iter().enumerate().all(|(at, sweep)| {
+                let carry = |(c, carry): (usize, &Carry)| !reads(carry.streamed) || self.rounds_in(index, at, c);
+                let reference = sweep.references.iter().any(|r| reads(r.form));
+                let stores = || kernel.stores.iter().all(|s| self.half_target(s.target));
+                (!reference || stores()) && sweep.carries.iter().enumerate().all(carry)
+            })
+        })
     }
 
     /// Whether everything that this kernel writes is 16-bit.
@@ -41,43 +54,33 @@ impl Lowerer<'_> {
     pub(crate) fn rounds_carry(&self, sweep: usize, carry: usize) -> bool {
         if self.shared.inside {
             // a shared state reaches what the sweep's carries reach
-            return (0..self.kernel.sweeps[sweep].carries.len()).all(|at| self.rounds_outside(sweep, at));
+            return (0..self.kernel.sweeps[sweep].carries.len()).all(|at| self.rounds_in(self.index, sweep, at));
         }
-        self.rounds_outside(sweep, carry)
+        self.rounds_in(self.index, sweep, carry)
     }
 
-    fn rounds_outside(&self, sweep: usize, carry: usize) -> bool {
-        let reads = |id: ExprId| self.reads_carry(id, sweep, carry);
+    fn rounds_in(&self, kernel: usize, sweep: usize, carry: usize) -> bool {
+        let reads = |id: ExprId| self.reads_carry(id, kernel, sweep, carry);
         let store = |s: &Store| !self.half_target(s.target) && (reads(s.value) || s.conds.iter().any(|&c| reads(c)));
-        if self.kernel.stores.iter().any(store) {
+        let of = &self.plan.kernels[kernel];
+        if of.stores.iter().any(store) {
             return false;
         }
-        self.kernel
-            .sweeps
-            .iter()
-            .enumerate()
-            .skip(sweep + 1)
-            .all(|(at, later)| {
-                !later.emits.iter().any(store)
-                    && !later
-                        .references
-                        .iter()
-                        .any(|r| reads(r.form) || r.conds.iter().any(|&c| reads(c)))
-                    && later.carries.iter().enumerate().all(|(c, carry)| {
-                        let used = reads(carry.streamed) || carry.conds.iter().any(|&c| reads(c));
-                        !used || self.rounds_carry(at, c)
-                    })
-            })
+        of.sweeps.iter().enumerate().skip(sweep + 1).all(|(at, later)| {
+            !later.emits.iter().any(store)
+                && !later
+                    .references
+                    .iter()
+                    .any(|r| reads(r.form) || r.conds.iter().any(|&c| reads(c)))
+                && later.carries.iter().enumerate().all(|(c, carry)| {
+                    let used = reads(carry.streamed) || carry.conds.iter().any(|&c| reads(c));
+                    !used || self.rounds_in(kernel, at, c)
+                })
+        })
     }
 
-    fn reads_carry(&self, id: ExprId, sweep: usize, carry: usize) -> bool {
-        self.leaves_of(id).into_iter().any(|leaf| {
-            leaf == LeafDef::Carry {
-                kernel: self.index,
-                sweep,
-                carry,
-            }
-        })
+    fn reads_carry(&self, id: ExprId, kernel: usize, sweep: usize, carry: usize) -> bool {
+        self.leaves_of(id).contains(&LeafDef::Carry { kernel, sweep, carry })
     }
 
     pub(crate) fn leaves_of(&self, id: ExprId) -> Vec<LeafDef> {
@@ -104,9 +107,11 @@ impl Lowerer<'_> {
             let sum = if dot == number { other } else { number };
             let elem = self.rounded_weight(&carries[dot], &carries[sum])?;
             let both = [dot, sum].into_iter().all(|at| self.rounds_carry(sweep, at));
-            let reads = |s: &Store, at: usize| self.reads_carry(s.value, sweep, at);
+            // the quotient of pieces stands in the kernel behind them, which has the same carries
+            let finish = self.index + usize::from(self.kernel.piece.is_some());
+            let reads = |s: &Store, at: usize| self.reads_carry(s.value, finish, sweep, at);
             let divided = |s: &Store| reads(s, dot) || !reads(s, sum);
-            (both && self.kernel.stores.iter().all(divided)).then_some(elem)
+            (both && self.plan.kernels[finish].stores.iter().all(divided)).then_some(elem)
         })
     }
 

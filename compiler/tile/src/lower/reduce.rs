@@ -45,8 +45,11 @@ impl Lowerer<'_> {
                 Some(axis) => axis,
                 None => self.local_axis("k", total)?,
             };
-            let group = self.local_group(axis, &r.vars, total);
-            return self.reduce_columns(ctx, r, &group);
+            // Rows and columns are two axes.
+            if ctx.rows.as_ref().is_none_or(|rows| rows.axis != axis) {
+                let group = self.local_group(axis, &r.vars, total);
+                return self.reduce_columns(ctx, r, &group);
+            }
         }
         if total <= UNROLL {
             return self.unroll(ctx, r);
@@ -83,7 +86,7 @@ impl Lowerer<'_> {
 
     /// Reduces with the variables laid on columns.
     fn reduce_columns(&mut self, ctx: &Ctx, r: &Reduce, group: &Group) -> Result<ValueId> {
-        let mut inner = ctx.clone();
+        let mut inner = ctx.within(&r.vars, Some(group.axis));
         self.bind(&mut inner, group, false);
         let body = self.eval(&mut inner, r.body)?;
         let elem = self.b.ty(body).elem;
@@ -130,14 +133,14 @@ impl Lowerer<'_> {
         let (Some(rows), Some(cols)) = (ctx.rows.clone(), cols) else {
             return Ok(None);
         };
-        if total < 8 || total > 512 || !r.conds.is_empty() {
+        if total < 8 || total > 512 || !r.conds.is_empty() || !ctx.hidden.is_empty() {
             return Ok(None);
         }
         let axis = match self.state_axis(r.body, &r.vars)? {
             Some(axis) => axis,
             None => self.local_axis("k", total)?,
         };
-        if axis == cols.axis {
+        if axis == cols.axis || axis == rows.axis {
             return Ok(None);
         }
         let over = self.local_group(axis, &r.vars, total);
@@ -170,7 +173,7 @@ impl Lowerer<'_> {
         let mut acc = None;
         let mut identity = None;
         for flat in 0..total.max(1) {
-            let mut point = ctx.clone();
+            let mut point = ctx.within(&r.vars, None);
             let mut rest = flat;
             for (&var, &extent) in r.vars.iter().zip(&extents).rev() {
                 let at = self.b.int(rest % extent.max(1));

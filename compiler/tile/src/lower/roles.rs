@@ -3,6 +3,7 @@
 //! Rows are the resident variables on which the streamed operands of dots do not depend: a tile of them shares every
 //! streamed tile. An operand is streamed (right) if it is indexed by a local variable and by a further variable that is
 //! not resident: keys `K[b,g,m,e]`, values `V[b,g,m,f]`, a state `St[b,h,e,f]`; the queries `Q[b,h,p,e]` are not.
+//! The pieces of a split sweep are no rows: each streams a range of its own.
 //! If no resident variable is free of them, the rows are a local variable of the accumulators (`St[e,f]`: e).
 
 use super::error::{LowerError, Result};
@@ -77,8 +78,18 @@ fn is_atom(plan: &FusedPlan, var: VarId, atom: &str) -> bool {
     name == atom || base_name(name) == atom
 }
 
-/// Chooses rows and grid coordinates.
-pub(crate) fn choose(plan: &FusedPlan, arena: &Arena, free: &mut FreeVars, kernel: &Kernel) -> Result<Roles> {
+/// Rows that leave half of the smallest tile empty.
+const FEW: i64 = 32;
+
+/// Chooses rows and grid coordinates. Where few rows are `expected`, further variables that share the streamed operands lie on the same tile (the heads of a group,
+/// at one query).
+pub(crate) fn choose(
+    plan: &FusedPlan,
+    arena: &Arena,
+    free: &mut FreeVars,
+    kernel: &Kernel,
+    expected: &dyn Fn(VarId) -> Option<i64>,
+) -> Result<Roles> {
     let vars = &plan.cascade.vars;
     let columns: BTreeSet<VarId> = kernel
         .sweeps
@@ -112,12 +123,13 @@ pub(crate) fn choose(plan: &FusedPlan, arena: &Arena, free: &mut FreeVars, kerne
         .resident
         .iter()
         .copied()
-        .filter(|v| !shared.contains(v))
+        .filter(|v| !shared.contains(v) && kernel.piece != Some(*v))
         .collect();
     let rows = if candidates.is_empty() {
         without_candidates(plan, arena, kernel)?
     } else {
-        with_reference_dims(group(plan, &candidates, kernel), kernel)
+        let rows = filled(group(plan, &candidates, kernel), &candidates, expected);
+        with_reference_dims(rows, kernel)
     };
     let taken: Vec<VarId> = match &rows {
         Rows::Group(list) => list.clone(),
@@ -125,6 +137,22 @@ pub(crate) fn choose(plan: &FusedPlan, arena: &Arena, free: &mut FreeVars, kerne
     };
     let grid = kernel.resident.iter().copied().filter(|v| !taken.contains(v)).collect();
     Ok(Roles { rows, grid })
+}
+
+/// Adds candidates in front of a group of few rows, innermost first, while there are few.
+fn filled(rows: Rows, candidates: &[VarId], expected: &dyn Fn(VarId) -> Option<i64>) -> Rows {
+    let Rows::Group(mut list) = rows else { return rows };
+    let count = |list: &[VarId]| list.iter().map(|&v| expected(v)).product::<Option<i64>>();
+    for &more in candidates.iter().rev() {
+        if count(&list).is_none_or(|rows| rows > FEW) {
+            break;
+        }
+        // one coordinate fills nothing, and a group of two variables is no box of the queries
+        if !list.contains(&more) && expected(more) != Some(1) {
+            list.insert(0, more);
+        }
+    }
+    Rows::Group(list)
 }
 
 /// The composite rank around the innermost candidate, as far as its atoms can be rows.

@@ -4,7 +4,7 @@ use super::Lowerer;
 use super::builder::{Const, scalar};
 use super::context::Ctx;
 use super::error::{LowerError, Result};
-use super::facts::{carry_kind, const_extent};
+use super::facts::const_extent;
 use super::roles::{Rows, accesses};
 use crate::ir::{AxisId, Elem, Type, ValueId};
 use einloom_cascade::expr::{Expr, ExprId, Kind, MapOp, ReduceOp, VarId};
@@ -111,7 +111,7 @@ impl Lowerer<'_> {
 
     /// The type of an accumulator's values.
     pub(crate) fn state_type(&self, carry: &Carry, places: &[Place], partial: bool) -> Result<Type> {
-        let elem = match carry_kind(self.plan, &self.exprs, carry) {
+        let elem = match einloom_plan::kinds::carry_kind(self.plan, &self.exprs, carry) {
             Kind::Real => Elem::F32,
             Kind::Int => Elem::I32,
             Kind::Bool => Elem::Bool,

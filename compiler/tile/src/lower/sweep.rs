@@ -237,7 +237,7 @@ impl Lowerer<'_> {
         let start_slots = slots.len();
         for _ in 0..points(&places) {
             if arg {
-                let elem = match super::facts::kind(self.plan, &self.exprs, carry.streamed) {
+                let elem = match einloom_plan::kinds::kind(self.plan, &self.exprs, carry.streamed) {
                     einloom_cascade::expr::Kind::Real => Elem::F32,
                     _ => Elem::I32,
                 };

@@ -7,6 +7,7 @@ use einloom_cascade::ir::Cascade;
 use einloom_cascade::{Evaluator, Inputs};
 use einloom_plan::eval::{Options, evaluate};
 use einloom_plan::ir::FusedPlan;
+use einloom_plan::split::Split;
 use einloom_plan::{PlanOptions, plan};
 use einloom_tile::lower::{LowerError, lower_unchecked};
 use einloom_tile::lowered::LoweredKernel;
@@ -48,9 +49,23 @@ pub(crate) fn schedule(rng: &mut ChaCha8Rng) -> Schedule {
     }
 }
 
-/// Naive evaluator = evaluator of plans = interpreter.
+/// Naive evaluator = evaluator of plans = interpreter; every third case in pieces, if tiles have a form for their merge.
 pub(crate) fn check(case: &Case) -> Outcome {
-    let plan = match plan(&case.cascade, &PlanOptions::default()) {
+    if case.seed % 3 == 1 {
+        match check_by(case, Split::Pieces(1 + case.seed as i64 % 23)) {
+            Outcome::Refused(_) => {}
+            outcome => return outcome,
+        }
+    }
+    check_by(case, Split::Off)
+}
+
+fn check_by(case: &Case, split: Split) -> Outcome {
+    let options = PlanOptions {
+        split,
+        ..PlanOptions::default()
+    };
+    let plan = match plan(&case.cascade, &options) {
         Ok(plan) => plan,
         Err(errors) => return Outcome::Wrong(format!("no plan: {errors:?}")),
     };

@@ -204,7 +204,7 @@ pub(crate) fn try_execute(
     Ok(outputs)
 }
 
-fn scalar(plan: &FusedPlan, extents: &Extents, source: &ScalarSource) -> ScalarValue {
+pub(crate) fn scalar(plan: &FusedPlan, extents: &Extents, source: &ScalarSource) -> ScalarValue {
     match source {
         ScalarSource::Extent(id) => ScalarValue::Int(int(plan, &extents.symbols, &extents.scalars, *id)),
         ScalarSource::Scalar(s) => match extents.scalars[s.index()] {

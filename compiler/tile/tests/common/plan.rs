@@ -79,6 +79,7 @@ impl Plan {
             name: name.into(),
             dims: dims.to_vec(),
             kind: Kind::Real,
+            partial: false,
         });
         self.crossings.len() - 1
     }
@@ -112,6 +113,7 @@ impl Plan {
         self.kernels.push(Kernel {
             name: name.into(),
             resident: resident.to_vec(),
+            piece: None,
             domain: vec![],
             sweeps,
             stores,

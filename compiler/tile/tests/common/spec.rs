@@ -63,7 +63,7 @@ pub(crate) fn case(text: String, rng: &mut ChaCha8Rng, seed: u64, limits: &[(&st
     let cascade = cascade(&text);
     let mut extents: Vec<i64> = (cascade.symbols.iter())
         .map(|s| match limits.iter().find(|(name, _)| *name == s.name) {
-            Some((_, most)) => rng.random_range(1..=*most),
+            Some((_, most)) => rng.random_range(1.min(*most)..=*most),
             None => rng.random_range(1..=2),
         })
         .collect();
